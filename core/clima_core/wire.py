@@ -1,0 +1,286 @@
+"""The messages between agent and forwarder, as docs/protocol.md specifies them.
+
+A message is two or three frames: the protocol's name, a JSON header with a `type`, and for
+`batch` and `live` a payload. Nothing here does I/O or keeps state. What comes from a peer is
+not trusted: every bound is checked before anything of that size is allocated, and whatever
+does not fit raises `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+import zstandard
+
+from clima_core.errors import ProtocolError
+from clima_core.identity import MAX_SEQUENCE, Lane, Stream
+from clima_core.ranges import Pair, Ranges
+
+PROTOCOL = b"CLIMA1"
+VERSION = 1
+ZAP_DOMAIN = "clima"
+
+MAX_FRAMES = 3
+MAX_HEADER_BYTES = 64 * 1024
+MAX_FRAME_BYTES = 1024 * 1024
+MAX_BATCH_BYTES = 1024 * 1024  # uncompressed
+MAX_BATCH_RECORDS = 1000
+MAX_RECORD_BYTES = 64 * 1024  # so that a batch can always hold at least one
+MAX_PAIRS = 500  # ranges in one list; a longer list is cut, which never claims too much
+MAX_LANES = 60
+MAX_WINDOW_BYTES = 8 * 1024 * 1024
+COMPRESSION_LEVEL = 3
+
+SequenceNumber = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQUENCE)]
+Highest = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)]
+JournalName = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12}$")]
+Pairs = Annotated[list[tuple[SequenceNumber, SequenceNumber]], msgspec.Meta(max_length=MAX_PAIRS)]
+Text = Annotated[str, msgspec.Meta(max_length=500)]
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """Sequences that the station itself gave up, and why: `spool_full` or `damaged`."""
+
+    first: SequenceNumber
+    last: SequenceNumber
+    reason: Text
+
+
+class LaneReport(msgspec.Struct, frozen=True):
+    """What a station says of one lane: all of `first..last` was assigned and is committed.
+
+    `waiting` is what it still holds unacknowledged, `dropped` what it gave up; both may be cut
+    at `MAX_PAIRS`, the highest ranges first to go. `since` is when the journal began.
+    """
+
+    journal: JournalName
+    stream: Stream
+    first: SequenceNumber
+    last: Highest
+    since: datetime
+    waiting: Pairs = []
+    dropped: Annotated[list[Dropped], msgspec.Meta(max_length=MAX_PAIRS)] = []
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.journal, self.stream)
+
+
+class StationReport(msgspec.Struct, frozen=True):
+    """A station's lanes as it reported them, with the forwarder's time of the report."""
+
+    station: str
+    reported: datetime
+    lanes: list[LaneReport]
+
+
+_M = TypeVar("_M")
+LaneReports = Annotated[list[LaneReport], msgspec.Meta(max_length=MAX_LANES)]
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The highest sequence of a lane that the forwarder's store has seen; 0 when none."""
+
+    journal: JournalName
+    stream: Stream
+    highest: Highest
+
+
+class _Message(msgspec.Struct, frozen=True, tag_field="type"):
+    pass
+
+
+class Hello(_Message, tag="hello"):
+    """Agent: opens a session. Every sequence up to a lane's `last` may have been sent before."""
+
+    versions: list[int]
+    software: Text
+    station: Text
+    time: datetime
+    lanes: LaneReports
+
+
+class Welcome(_Message, tag="welcome"):
+    """Forwarder: the session is open, under these limits."""
+
+    version: int
+    time: datetime
+    credit: int
+    heartbeat_s: float
+    max_records: int
+    max_bytes: int
+    seen: list[Seen]
+
+
+class Refusal(_Message, tag="refusal"):
+    """Forwarder: no session, and why; the agent asks again no sooner than `retry_after_s`."""
+
+    code: Text
+    message: Text
+    retry_after_s: float
+
+
+class Restart(_Message, tag="restart"):
+    """Forwarder: it knows no session of this station; the agent says HELLO again."""
+
+
+class Batch(_Message, tag="batch"):
+    """Agent: `count` consecutive records from `first`, NDJSON of `size` bytes, zstd."""
+
+    journal: JournalName
+    stream: Stream
+    first: SequenceNumber
+    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH_RECORDS)]
+    size: Annotated[int, msgspec.Meta(ge=2, le=MAX_BATCH_BYTES)]
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.journal, self.stream)
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count - 1
+
+
+class Ack(_Message, tag="ack"):
+    """Forwarder: these sequences are stored, or kept whole as dead letters."""
+
+    journal: JournalName
+    stream: Stream
+    ranges: Pairs
+    credit: int
+
+
+class Nack(_Message, tag="nack"):
+    """Forwarder: these sequences were not stored as they are, why, and what follows.
+
+    `retry`: send them again no sooner than `retry_after_s`. `dead_letter`: kept as dead letters
+    (an ACK frees them). `conflict`: another record has this identity; number them anew.
+    """
+
+    journal: JournalName
+    stream: Stream
+    ranges: Pairs
+    action: Literal["retry", "dead_letter", "conflict"]
+    code: Text
+    message: Text
+    credit: int
+    time: datetime
+    retry_after_s: float = 0.0
+
+
+class Live(_Message, tag="live"):
+    """Agent: a fresh reading without identity, for who watches; no promise, no answer."""
+
+
+class Resend(_Message, tag="resend"):
+    """Forwarder: the store lacks these; send what the spool still has of them."""
+
+    journal: JournalName
+    stream: Stream
+    ranges: Pairs
+
+
+class Ping(_Message, tag="ping"):
+    """Agent: still here, and how its lanes stand."""
+
+    time: datetime
+    lanes: LaneReports = []
+
+
+class Pong(_Message, tag="pong"):
+    """Forwarder: still here; its clock, and how many batches may be in flight."""
+
+    time: datetime
+    credit: int
+
+
+FromAgent = Hello | Batch | Live | Ping
+FromForwarder = Welcome | Refusal | Restart | Ack | Nack | Resend | Pong
+
+_encoder = msgspec.json.Encoder()
+_from_agent = msgspec.json.Decoder(FromAgent)
+_from_forwarder = msgspec.json.Decoder(FromForwarder)
+
+
+def encode(message: FromAgent | FromForwarder, payload: bytes | None = None) -> list[bytes]:
+    """The frames of a message, without routing id."""
+    frames = [PROTOCOL, _encoder.encode(message)]
+    return frames if payload is None else [*frames, payload]
+
+
+def decode_from_agent(frames: Sequence[bytes]) -> tuple[FromAgent, bytes]:
+    """Header and payload of a message to the forwarder; `ProtocolError` when it is not one."""
+    header, payload = _split(frames)
+    message = _decode(_from_agent, header)
+    if isinstance(message, Batch | Live) != bool(payload):
+        raise ProtocolError("a batch and a live message have a payload, the others have none")
+    return message, payload
+
+
+def decode_from_forwarder(frames: Sequence[bytes]) -> FromForwarder:
+    """A message to the agent; `ProtocolError` when it is not one."""
+    return _decode(_from_forwarder, _split(frames)[0])
+
+
+def _split(frames: Sequence[bytes]) -> tuple[bytes, bytes]:
+    if not 2 <= len(frames) <= MAX_FRAMES:
+        raise ProtocolError(f"{len(frames)} frames; a message has two or three")
+    if frames[0] != PROTOCOL:
+        raise ProtocolError("the first frame does not name the protocol CLIMA1")
+    if len(frames[1]) > MAX_HEADER_BYTES:
+        raise ProtocolError(f"a header of {len(frames[1])} bytes; {MAX_HEADER_BYTES} are allowed")
+    return frames[1], frames[2] if len(frames) > 2 else b""
+
+
+def _decode(decoder: msgspec.json.Decoder[_M], header: bytes) -> _M:
+    try:
+        return decoder.decode(header)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"unreadable header: {error}") from error
+
+
+def pairs(ranges: Ranges) -> list[Pair]:
+    """Ranges as they travel: the lowest first, cut at `MAX_PAIRS`."""
+    return list(ranges.pairs[:MAX_PAIRS])
+
+
+class Packer:
+    """Packs records into the payload of a batch; keeps its compressor, which is costly to make."""
+
+    def __init__(self, level: int = COMPRESSION_LEVEL) -> None:
+        self._compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
+
+    def pack(self, lane: Lane, first: int, records: Sequence[bytes]) -> list[bytes]:
+        """The frames of a BATCH of consecutive records, the first numbered `first`."""
+        text = b"\n".join(records)
+        header = Batch(lane.journal, lane.stream, first, len(records), len(text))
+        return encode(header, self._compressor.compress(text))
+
+
+class Unpacker:
+    """Unpacks the payload of a batch, and believes nothing that the payload says of itself.
+
+    The size in the zstd frame must be the header's, and both within bounds, before a byte is
+    decompressed: python-zstandard ignores `max_output_size` where the frame states a size.
+    """
+
+    def __init__(self) -> None:
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+
+    def unpack(self, header: Batch, payload: bytes) -> list[bytes]:
+        """The records of a batch, `header.count` of them."""
+        try:
+            frame = zstandard.get_frame_parameters(payload)
+            if frame.content_size != header.size or frame.window_size > MAX_WINDOW_BYTES:
+                raise ProtocolError("the zstd frame does not state the size that the header has")
+            text = self._decompressor.decompress(payload, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise ProtocolError(f"unreadable payload: {error}") from error
+        records = text.split(b"\n")
+        if len(records) != header.count:
+            raise ProtocolError(f"{len(records)} records; the header says {header.count}")
+        return records
