@@ -89,11 +89,7 @@ class Seen(msgspec.Struct, frozen=True):
     highest: Highest
 
 
-class _Message(msgspec.Struct, frozen=True, tag_field="type"):
-    pass
-
-
-class Hello(_Message, tag="hello"):
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """Agent: opens a session. Every sequence up to a lane's `last` may have been sent before."""
 
     versions: list[int]
@@ -103,7 +99,7 @@ class Hello(_Message, tag="hello"):
     lanes: LaneReports
 
 
-class Welcome(_Message, tag="welcome"):
+class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     """Forwarder: the session is open, under these limits."""
 
     version: int
@@ -115,7 +111,7 @@ class Welcome(_Message, tag="welcome"):
     seen: list[Seen]
 
 
-class Refusal(_Message, tag="refusal"):
+class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
     """Forwarder: no session, and why; the agent asks again no sooner than `retry_after_s`."""
 
     code: Text
@@ -123,11 +119,11 @@ class Refusal(_Message, tag="refusal"):
     retry_after_s: float
 
 
-class Restart(_Message, tag="restart"):
+class Restart(msgspec.Struct, frozen=True, tag="restart"):
     """Forwarder: it knows no session of this station; the agent says HELLO again."""
 
 
-class Batch(_Message, tag="batch"):
+class Batch(msgspec.Struct, frozen=True, tag="batch"):
     """Agent: `count` consecutive records from `first`, NDJSON of `size` bytes, zstd."""
 
     journal: JournalName
@@ -145,7 +141,7 @@ class Batch(_Message, tag="batch"):
         return self.first + self.count - 1
 
 
-class Ack(_Message, tag="ack"):
+class Ack(msgspec.Struct, frozen=True, tag="ack"):
     """Forwarder: these sequences are stored, or kept whole as dead letters."""
 
     journal: JournalName
@@ -154,7 +150,7 @@ class Ack(_Message, tag="ack"):
     credit: int
 
 
-class Nack(_Message, tag="nack"):
+class Nack(msgspec.Struct, frozen=True, tag="nack"):
     """Forwarder: these sequences were not stored as they are, why, and what follows.
 
     `retry`: send them again no sooner than `retry_after_s`. `dead_letter`: kept as dead letters
@@ -172,11 +168,11 @@ class Nack(_Message, tag="nack"):
     retry_after_s: float = 0.0
 
 
-class Live(_Message, tag="live"):
+class Live(msgspec.Struct, frozen=True, tag="live"):
     """Agent: a fresh reading without identity, for who watches; no promise, no answer."""
 
 
-class Resend(_Message, tag="resend"):
+class Resend(msgspec.Struct, frozen=True, tag="resend"):
     """Forwarder: the store lacks these; send what the spool still has of them."""
 
     journal: JournalName
@@ -184,14 +180,14 @@ class Resend(_Message, tag="resend"):
     ranges: Pairs
 
 
-class Ping(_Message, tag="ping"):
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
     """Agent: still here, and how its lanes stand."""
 
     time: datetime
     lanes: LaneReports = []
 
 
-class Pong(_Message, tag="pong"):
+class Pong(msgspec.Struct, frozen=True, tag="pong"):
     """Forwarder: still here; its clock, and how many batches may be in flight."""
 
     time: datetime
@@ -223,7 +219,8 @@ def decode_from_agent(frames: Sequence[bytes]) -> tuple[FromAgent, bytes]:
 
 def decode_from_forwarder(frames: Sequence[bytes]) -> FromForwarder:
     """A message to the agent; `ProtocolError` when it is not one."""
-    return _decode(_from_forwarder, _split(frames)[0])
+    message: FromForwarder = _decode(_from_forwarder, _split(frames)[0])
+    return message
 
 
 def _split(frames: Sequence[bytes]) -> tuple[bytes, bytes]:
