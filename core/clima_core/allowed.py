@@ -1,4 +1,4 @@
-"""What a type allows, in words a person knows: `a number from 0.1 to 86400`.
+"""What a type allows, in words a person knows: `a number at least 0.1 and at most 86400`.
 
 For configuration messages. A description in the type's `msgspec.Meta` wins over what is made here.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -41,13 +41,14 @@ def unwrapped(annotation: Any) -> tuple[tuple[Any, ...], tuple[msgspec.Meta, ...
 
 
 def allowed(annotation: Any) -> str:
-    """What a type allows, in words: `a number from 0.1 to 86400`."""
+    """What a type allows, in words: `a number at least 0.1 and at most 86400`."""
     kinds, metas = unwrapped(annotation)
     for meta in metas:
         if meta.description:
             return meta.description
-    limits = [words for meta in metas for words in _limits(meta)]
-    return " ".join([" or ".join(_words(kind) for kind in kinds), *limits])
+    words = " or ".join(_words(kind) for kind in kinds)
+    limits = " and ".join(limit for meta in metas for limit in _limits(meta))
+    return f"{words} {limits}".rstrip()
 
 
 def _words(kind: Any) -> str:
@@ -58,38 +59,33 @@ def _words(kind: Any) -> str:
     return _WORDS.get(get_origin(kind) or kind, "a table")
 
 
-def _limits(meta: msgspec.Meta) -> Iterator[str]:
-    if meta.ge is not None and meta.le is not None:
-        yield f"from {meta.ge} to {meta.le}"
-    else:
-        yield from _bounds("at least", meta.ge, "at most", meta.le)
-    yield from _bounds("above", meta.gt, "below", meta.lt)
-    yield from _bounds("no shorter than", meta.min_length, "no longer than", meta.max_length)
-    if meta.pattern:
-        yield f"that matches {meta.pattern}"
-    if meta.tz:
-        yield "with its offset from UTC"
-
-
-def _bounds(
-    low_words: str, low: float | None, high_words: str, high: float | None
-) -> Iterator[str]:
-    if low is not None:
-        yield f"{low_words} {low}"
-    if high is not None:
-        yield f"{high_words} {high}"
+def _limits(meta: msgspec.Meta) -> list[str]:
+    bounds = (
+        ("at least", meta.ge),
+        ("above", meta.gt),
+        ("at most", meta.le),
+        ("below", meta.lt),
+        ("no shorter than", meta.min_length),
+        ("no longer than", meta.max_length),
+        ("matching", meta.pattern),
+    )
+    limits = [f"{words} {limit}" for words, limit in bounds if limit is not None]
+    return [*limits, "with its offset from UTC"] if meta.tz else limits
 
 
 def literals(annotation: Any) -> list[str]:
+    """The names that a type allows, for the nearest right one."""
     kinds = unwrapped(annotation)[0]
     return [str(name) for kind in kinds if get_origin(kind) is Literal for name in get_args(kind)]
 
 
 def one_of(names: Iterable[Any]) -> str:
+    """The names allowed, as a person would list them."""
     listed = [shown(name) for name in names]
     return listed[0] if len(listed) == 1 else "one of " + ", ".join(listed)
 
 
 def shown(value: Any) -> str:
+    """What was found, as TOML would write it and not too long."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:59] + "…"

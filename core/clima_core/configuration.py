@@ -1,4 +1,4 @@
-"""Configuration: TOML files and the environment into frozen msgspec Structs, and every mistake said.
+"""Configuration: TOML and the environment into frozen msgspec Structs, and every mistake said.
 
 The model is the only place that knows names, types, limits and defaults. What always holds:
 an unknown option is refused with the nearest right name; all problems are said at once, one line
@@ -82,6 +82,8 @@ def nearest(found: str, right: Iterable[str]) -> str:
 
 class _FromEnvironment(str):
     """The text of an environment variable, which knows the variable's name."""
+
+    __slots__ = ("variable",)
 
     variable: str
 
