@@ -1,0 +1,108 @@
+"""What became of each sequence of one lane.
+
+Every sequence of `1..last` is exactly one of: acknowledged (the forwarder said it is stored),
+dropped (the station gave it up, with a reason), or waiting. Sequences above `synced` are
+assigned but would not survive a power cut yet, so nobody may be sent them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from clima_core.identity import Lane
+from clima_core.ranges import Ranges
+from clima_core.wire import MAX_PAIRS, Dropped, LaneReport, pairs
+
+ACKNOWLEDGED = "acknowledged"
+
+
+@dataclass
+class Ledger:
+    """The account of one lane; `number` is its key in the spool's file.
+
+    `never_sent_from` is the lowest sequence that this spool has certainly never sent, or None
+    once this life of it may have sent any. `adopted` lanes came out of a damaged file.
+    """
+
+    number: int
+    lane: Lane
+    since: datetime
+    adopted: bool = False
+    never_sent_from: int | None = 1
+    last: int = 0
+    synced: int = 0
+    acknowledged: Ranges = field(default_factory=Ranges)
+    dropped: dict[str, Ranges] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> Ranges:
+        """All that needs no sending any more."""
+        settled = self.acknowledged
+        for ranges in self.dropped.values():
+            settled |= ranges
+        return settled
+
+    @property
+    def waiting(self) -> Ranges:
+        """What may and must be sent: survives a power cut, and is not settled."""
+        return Ranges([(1, self.synced)]) - self.settled
+
+    def acknowledge(self, ranges: Ranges) -> None:
+        """The store has these; what was never sent cannot be acknowledged."""
+        self.acknowledged |= ranges.between(1, self.synced)
+
+    def settle(self, how: str, ranges: Ranges) -> None:
+        """Take over what was written down."""
+        if how == ACKNOWLEDGED:
+            self.acknowledged |= ranges
+        else:
+            self.dropped[how] = self.dropped.get(how, Ranges()) | ranges
+
+    def drop(self, ranges: Ranges, reason: str) -> Ranges:
+        """Give up those of `ranges` that are not settled; returns them."""
+        given_up = ranges.between(1, self.last) - self.settled
+        if given_up:
+            self.settle(reason, given_up)
+        return given_up
+
+    def truncate(self, last: int) -> None:
+        """Forget everything above `last`: it lives on under other numbers."""
+        kept = Ranges([(1, last)])
+        self.last, self.synced = last, min(self.synced, last)
+        self.acknowledged &= kept
+        self.dropped = {reason: ranges & kept for reason, ranges in self.dropped.items()}
+
+    def was_rolled_back(self, highest_seen: int) -> bool:
+        """Whether somebody has seen a sequence that this spool has never sent.
+
+        Then the spool is older than what it has sent: a restored image, a card that lied about
+        its sync, or the twin of a cloned one. Comparing with what was never *sent*, rather than
+        with what was assigned, also catches a restored spool that has since grown past it.
+        """
+        limit = self.last + 1 if self.never_sent_from is None else self.never_sent_from
+        return highest_seen >= limit
+
+    def rows(self) -> Iterator[tuple[int, str, int, int]]:
+        """What is settled, as the file keeps it."""
+        for how, ranges in [(ACKNOWLEDGED, self.acknowledged), *self.dropped.items()]:
+            for first, last in ranges.pairs:
+                yield self.number, how, first, last
+
+    def report(self) -> LaneReport:
+        """The lane as HELLO and PING carry it."""
+        dropped = [
+            Dropped(first, last, reason)
+            for reason, ranges in sorted(self.dropped.items())
+            for first, last in pairs(ranges)
+        ]
+        return LaneReport(
+            journal=self.lane.journal,
+            stream=self.lane.stream,
+            first=1,
+            last=self.synced,
+            since=self.since,
+            waiting=pairs(self.waiting),
+            dropped=dropped[:MAX_PAIRS],
+        )
