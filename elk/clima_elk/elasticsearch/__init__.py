@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-Request = Callable[[str, str, bytes | None], Awaitable[tuple[int, Any]]]
-"""`await request(method, path, body)` -> HTTP status and decoded answer."""
+Request = Callable[[str, str, bytes | None], Awaitable[tuple[int, bytes]]]
+"""`await request(method, path, body)` -> HTTP status and body of the answer."""
 
 INGESTED = "clima-ingested"
 
@@ -30,11 +30,11 @@ class Asset(NamedTuple):
 
 
 class InstallError(Exception):
-    """The server refused an asset; `status` is the HTTP status of its answer."""
+    """The server refused an asset: HTTP status and body of its answer."""
 
-    def __init__(self, path: str, status: int, answer: Any) -> None:
-        super().__init__(f"{path}: {status} {msgspec.json.encode(answer).decode()[:500]}")
-        self.status = status
+    def __init__(self, path: str, status: int, answer: bytes) -> None:
+        super().__init__(f"{path}: {status} {answer[:500].decode(errors='replace')}")
+        self.path, self.status, self.answer = path, status, answer
 
 
 def assets() -> list[Asset]:
@@ -86,7 +86,7 @@ async def _version(request: Request, path: str) -> int:
         return 0
     if status != 200:
         raise InstallError(path, status, answer)
-    (entries,) = answer.values()
+    (entries,) = msgspec.json.decode(answer).values()
     template = entries[0].get("component_template") or entries[0]["index_template"]
     return int(template.get("version", 0))
 

@@ -121,7 +121,10 @@ class Reading(NamedTuple):
 
 
 class Archive(Protocol):
-    """The reading side of a store, which must be open."""
+    """The reading side of a store. It changes nothing there."""
+
+    async def open(self) -> None:
+        """Connect; raises UnavailableError or ConfigurationError, each with the mend."""
 
     async def reports(self) -> list[StationReport]:
         """What stations last said of their lanes, one StationReport per station."""
@@ -144,3 +147,6 @@ class Archive(Protocol):
         Precipitation is summed, and wind direction averaged as a vector. Pages: memory stays
         bounded however many there are.
         """
+
+    async def close(self) -> None:
+        """Let go of everything; safe to call twice."""

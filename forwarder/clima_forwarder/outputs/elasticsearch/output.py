@@ -1,0 +1,284 @@
+"""Writes records to Elasticsearch's data streams by bulk `create`, and says what became of each.
+
+What always holds:
+
+- `_id` is the record's identity, and every write is a `create`: 409 means "already there". An
+  `_id` is unique only within one backing index, so after a rollover the same one is taken
+  again; hence `find` searches the whole data stream by sequence.
+- Only a document that the server finds fault with (400) is `refused`. What is the operator's to
+  mend (a read-only index, a missing privilege, too many shards) is `retry`, or good readings
+  would end as dead letters.
+- No request is sent twice (see connection.py).
+"""
+
+import base64
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from clima_core.errors import ClimaError
+from clima_core.identity import DATA_SETS, DEAD_LETTERS, STREAMS, Lane, Stream
+from clima_core.reading import rfc3339
+from clima_core.wire import LaneReport, StationReport
+from clima_elk import elasticsearch as assets
+from clima_forwarder.outputs.base import FIND_LIMIT, DeadLetter, Document, Found, Result
+from clima_forwarder.outputs.elasticsearch import Options
+from clima_forwarder.outputs.elasticsearch.connection import Cause, Connection
+
+JOURNALS = "clima-journals"
+BULK_BYTES = 900_000  # of one bulk request, so that memory stays bounded
+FIND_STEP = 1_000  # sequences per search of `find`, for the same reason
+STORED = Result("stored")
+EXISTS = Result("exists")
+
+_BLAMELESS = ("index_closed_exception", "validation_exception")  # 400s that no document caused
+_ANSWER = "errors,items.*.status,items.*.error"
+
+
+class _Item(msgspec.Struct, frozen=True):
+    status: int
+    error: Cause | None = None
+
+
+class _Bulk(msgspec.Struct, frozen=True):
+    items: list[dict[str, _Item]]
+
+
+class _Errors(msgspec.Struct, frozen=True):
+    errors: bool
+
+
+class _Hit(msgspec.Struct, frozen=True):
+    sort: tuple[int]
+    source: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="_source")
+
+
+class _Total(msgspec.Struct, frozen=True):
+    value: int
+
+
+class _Hits(msgspec.Struct, frozen=True):
+    total: _Total
+    hits: list[_Hit]
+
+
+class _Page(msgspec.Struct, frozen=True):
+    hits: _Hits
+
+
+class _Max(msgspec.Struct, frozen=True):
+    value: float | None
+
+
+class _Last(msgspec.Struct, frozen=True):
+    last: _Max = _Max(None)
+
+
+class _Highest(msgspec.Struct, frozen=True):
+    aggregations: _Last = _Last()  # missing where there is no index yet
+
+
+_errors = msgspec.json.Decoder(_Errors)
+_bulk = msgspec.json.Decoder(_Bulk)
+
+
+class ElasticsearchOutput:
+    """The output `elasticsearch`; `outputs.base.Output` says what each call promises."""
+
+    def __init__(self, options: Options) -> None:
+        self._connection = Connection(options)
+        self._refreshed: dict[str, float] = {}  # data stream -> when its last refresh began
+
+    async def open(self) -> None:
+        await self._connection.check_version()
+        try:
+            await assets.install(self._connection.exchange)
+        except assets.InstallError as error:
+            raise self._connection.refused(error.status, error.path, str(error)) from error
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def create(self, documents: Sequence[Document]) -> list[Result]:
+        return await self._write(
+            [
+                b'%b%d"}}\n%b\n' % (_create(each.station, each.lane), each.sequence, each.body)
+                for each in documents
+            ]
+        )
+
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Result]:
+        return await self._write(
+            [
+                _lines({"create": {"_index": DEAD_LETTERS.name, "_id": each.id}}, _letter(each))
+                for each in letters
+            ]
+        )
+
+    async def find(
+        self, station: str, lane: Lane, first: int, last: int, *, since: float
+    ) -> list[Found]:
+        if last - first >= FIND_LIMIT:
+            raise ValueError(f"{last - first + 1} sequences; at most {FIND_LIMIT}")
+        stream = DATA_SETS[lane.stream].name
+        await self._refresh((stream, DEAD_LETTERS.name), since)
+        page = {"size": FIND_LIMIT, "sort": ["event.sequence"], "track_total_hits": True}
+        found: list[Found] = []
+        for start in range(first, last + 1, FIND_STEP):
+            query = of_lane(station, lane.journal, start, min(start + FIND_STEP - 1, last))
+            letters = [*query, {"term": {"deadletter.stream": lane.stream}}]
+            answers = await self._connection.searches(
+                _Page,
+                (stream, {**page, **where(query)}),
+                (DEAD_LETTERS.name, {**page, **where(letters), "_source": False}),
+            )
+            for hits in (answer.hits for answer in answers):
+                if hits.total.value > len(hits.hits):
+                    raise ClimaError(f"{station}: too many copies of {lane} from {start}")
+                found += (Found(hit.sort[0], bytes(hit.source) or None) for hit in hits.hits)
+        return sorted(found, key=lambda one: one.sequence)
+
+    async def highest(self, station: str, journal: str) -> dict[Stream, int]:
+        data_streams = [DATA_SETS[stream].name for stream in STREAMS]
+        await self._connection.refresh(*data_streams, DEAD_LETTERS.name, JOURNALS)
+        lane = of_lane(station, journal)
+        searches = [
+            (index, {"size": 0, **where(query), "aggs": {"last": {"max": {"field": field}}}})
+            for stream in STREAMS
+            for index, query, field in (
+                (DATA_SETS[stream].name, lane, "event.sequence"),
+                (
+                    DEAD_LETTERS.name,
+                    [*lane, {"term": {"deadletter.stream": stream}}],
+                    "event.sequence",
+                ),
+                (JOURNALS, [*lane, {"term": {"stream": stream}}], "last"),
+            )
+        ]
+        answers = await self._connection.searches(_Highest, *searches)
+        seen: dict[Stream, int] = {}
+        for number, answer in enumerate(answers):
+            if last := answer.aggregations.last.value:
+                stream = STREAMS[number // 3]
+                seen[stream] = max(seen.get(stream, 0), int(last))
+        return seen
+
+    async def report(self, reports: Sequence[StationReport]) -> None:
+        # An older report meets the newer one as a version conflict, and that is all.
+        await self._write([_report(report, lane) for report in reports for lane in report.lanes])
+
+    async def _write(self, lines: Iterable[bytes]) -> list[Result]:
+        results: list[Result] = []
+        for body, count in _bulks(lines):
+            answer = await self._connection.request(
+                "POST", "/_bulk", msgspec.Raw, body, timeout="10s", filter_path=_ANSWER
+            )
+            if _errors.decode(answer).errors:
+                items = _bulk.decode(answer).items
+                results += [_result(item) for entry in items for item in entry.values()]
+            else:
+                results += [STORED] * count
+        return results
+
+    async def _refresh(self, names: Sequence[str], since: float) -> None:
+        stale = [name for name in names if self._refreshed.get(name, -1.0) < since]
+        if stale:
+            began = time.monotonic()
+            await self._connection.refresh(*stale)
+            self._refreshed.update(dict.fromkeys(stale, began))
+
+
+def where(filters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The query part of a search: all of the filters hold."""
+    return {"query": {"bool": {"filter": filters}}}
+
+
+def of_lane(
+    station: str, journal: str, first: int | None = None, last: int | None = None
+) -> list[dict[str, Any]]:
+    """Filters for one journal's documents, or for a range of its sequences."""
+    filters: list[dict[str, Any]] = [
+        {"term": {"station.id": station}},
+        {"term": {"station.journal": journal}},
+    ]
+    if first is not None:
+        filters.append({"range": {"event.sequence": {"gte": first, "lte": last}}})
+    return filters
+
+
+@lru_cache(maxsize=10_000)
+def _create(station: str, lane: Lane) -> bytes:
+    """The action line of a record up to its sequence: a batch has one for all its records."""
+    index = DATA_SETS[lane.stream].name
+    return (
+        f'{{"create":{{"_index":"{index}","_id":"{station}:{lane.journal}:{lane.stream}:'.encode()
+    )
+
+
+def _lines(action: dict[str, Any], body: dict[str, Any]) -> bytes:
+    return b"%b\n%b\n" % (msgspec.json.encode(action), msgspec.json.encode(body))
+
+
+def _bulks(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Bodies of at most `BULK_BYTES` (or one document), and how many documents each has."""
+    chunk: list[bytes] = []
+    size = 0
+    for line in lines:
+        if size + len(line) > BULK_BYTES and chunk:
+            yield b"".join(chunk), len(chunk)
+            chunk, size = [], 0
+        chunk.append(line)
+        size += len(line)
+    if chunk:
+        yield b"".join(chunk), len(chunk)
+
+
+def _result(item: _Item) -> Result:
+    if item.status == 201:
+        return STORED
+    if item.status == 409:
+        return EXISTS
+    reason = str(item.error)
+    if item.status == 400 and item.error and item.error.type not in _BLAMELESS:
+        return Result("refused", reason)
+    return Result("retry", reason)
+
+
+def _letter(letter: DeadLetter) -> dict[str, Any]:
+    """The document of a dead letter; `event.original` is base64 where it is no text."""
+    try:
+        original, encoding = letter.body.decode(), "utf-8"
+    except UnicodeDecodeError:
+        original, encoding = base64.b64encode(letter.body).decode(), "base64"
+    return {
+        "@timestamp": rfc3339(letter.received),
+        "data_stream": DEAD_LETTERS._asdict(),
+        "event": {"id": letter.id, "sequence": letter.sequence, "original": original},
+        "station": {"id": letter.station, "journal": letter.lane.journal},
+        "deadletter": {"stream": letter.lane.stream, "encoding": encoding},
+        "error": {"type": letter.reason, "message": letter.message},
+    }
+
+
+def _report(report: StationReport, lane: LaneReport) -> bytes:
+    """One lane's report; the moment of reporting is its version, so that the newest wins."""
+    body = {
+        "station": {"id": report.station, "journal": lane.journal},
+        "reported": rfc3339(report.reported),
+        "stream": lane.stream,
+        "first": lane.first,
+        "last": lane.last,
+        "since": rfc3339(lane.since),
+        "waiting": lane.waiting,
+        "dropped": lane.dropped,
+    }
+    action = {
+        "_index": JOURNALS,
+        "_id": f"{report.station}:{lane.journal}:{lane.stream}",
+        "version": int(report.reported.timestamp() * 1000),
+        "version_type": "external",
+    }
+    return _lines({"index": action}, body)
