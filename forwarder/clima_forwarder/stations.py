@@ -120,7 +120,8 @@ class Stations:
         self._note(f"revoked {station_id}")
 
     def _scan(self) -> tuple[list[Station], set[str]]:
-        found, problems = [], set()
+        found: list[Station] = []
+        problems: set[str] = set()
         try:
             paths = sorted(self._directory.iterdir())
         except FileNotFoundError:
