@@ -1,0 +1,199 @@
+"""The agent's configuration: every option, its limits and its default, and nowhere else.
+
+`load` reads a file in two layers: syntax (each option by itself) and topology (options that must
+agree with each other). What depends on the machine is looked at by `clima-agent check`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import Meta
+
+from clima_agent.pipeline.calibrate import Calibration
+from clima_agent.pipeline.check import LIMITS, Limits
+from clima_agent.pipeline.derive import RECOMMENDED_BELOW_M
+from clima_agent.sources import Sensor
+from clima_core import configuration
+from clima_core.errors import ConfigurationError
+from clima_core.reading import QUANTITIES
+
+ENVIRONMENT_PREFIX = "CLIMA_AGENT"
+DEFAULT_PATH = Path("/etc/clima/agent.toml")
+STATE = Path("/var/lib/clima-agent")
+
+Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
+Bytes = Annotated[int, Meta(ge=1_000_000)]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class Station(Table, frozen=True):
+    """Who and where; latitude and longitude in degrees, WGS 84, north and east positive."""
+
+    id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+            description="up to 63 of a-z, 0-9 and -, not beginning with -",
+        ),
+    ]
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    elevation_m: Annotated[float, Meta(ge=-430, le=9000)] | None = None  # of the barometer
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("has only one of latitude and longitude; expected both or neither")
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f'timezone: "{self.timezone}" is not a time zone; '
+                'expected an IANA name such as "Europe/Lisbon" or "UTC"'
+            ) from None
+
+
+class Sampling(Table, frozen=True):
+    """How often; `speed` is the pace at which recorded sources are played."""
+
+    interval_s: Seconds = 10.0
+    speed: Literal["realtime", "max"] | Annotated[float, Meta(gt=0)] = "realtime"
+    health_interval_s: Seconds = 60.0
+
+    @property
+    def factor(self) -> float:
+        """Seconds of the recording per second of the clock; infinite for "max"."""
+        if self.speed == "max":
+            return float("inf")
+        return 1.0 if self.speed == "realtime" else self.speed
+
+
+class Spool(Table, frozen=True):
+    """The queue on disk, and what of it may be lost, kept and used."""
+
+    directory: Path = STATE / "spool"
+    commit_window_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0  # a power cut can lose this
+    keep_days: Annotated[float, Meta(ge=0)] = 7.0  # acknowledged records, for repair
+    keep_bytes: Bytes = 256_000_000
+    limit_bytes: Bytes = 1_000_000_000  # everything, when nothing can be sent
+
+    def __post_init__(self) -> None:
+        if self.keep_bytes > self.limit_bytes:
+            raise ValueError("keep_bytes is more than limit_bytes; expected at most as much")
+
+
+class Forwarder(Table, frozen=True):
+    """Where to send, in order of preference; its public key is how the agent knows it."""
+
+    address: Annotated[
+        str,
+        Meta(
+            pattern=r"^tcp://[^\s/:]+:\d{1,5}$|^tcp://\[[0-9a-fA-F:]+\]:\d{1,5}$",
+            description='an address such as "tcp://weather.local:5570"',
+        ),
+    ]
+    public_key: (
+        Annotated[str, Meta(min_length=40, max_length=40, description="a key of 40 characters")]
+        | None
+    ) = None
+    public_key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.public_key is None) == (self.public_key_file is None):
+            raise ValueError("expected one of public_key and public_key_file")
+
+
+class Identity(Table, frozen=True):
+    """The station's own key pair, made by `clima-agent enroll`."""
+
+    key_file: Path = STATE / "agent.key"
+
+
+class Log(Table, frozen=True):
+    """What the agent says of itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Configuration(Table, frozen=True):
+    """The whole file; lists in the order of preference."""
+
+    station: Station
+    sampling: Sampling = Sampling()
+    sensors: tuple[Sensor, ...] = ()
+    calibration: dict[str, dict[str, Calibration]] = {}  # by sensor and quantity
+    checks: dict[str, Limits] = {}  # by quantity
+    spool: Spool = Spool()
+    forwarders: tuple[Forwarder, ...] = ()
+    identity: Identity = Identity()
+    log: Log = Log()
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
+    """The configuration of file and environment; ConfigurationError with all that is wrong."""
+    found = configuration.load(path, Configuration, environ, ENVIRONMENT_PREFIX)
+    source = path or "configuration"
+    problems = [f"{source}: {problem}" for problem in topology(found)]
+    if problems:
+        raise ConfigurationError(problems)
+    return found
+
+
+def topology(config: Configuration) -> Iterator[str]:
+    """What does not fit together, one line each."""
+    yield from _sensors(config)
+    names = [sensor.name for sensor in config.sensors]
+    for name, calibrations in config.calibration.items():
+        if name not in names:
+            hint = configuration.nearest(name, names)
+            yield f"calibration.{name}: there is no sensor of that name{hint}"
+        yield from _unknown(f"calibration.{name}", calibrations)
+    yield from _unknown("checks", config.checks)
+    for quantity, limits in config.checks.items():
+        if not limits.over(LIMITS.get(quantity, Limits())).possible:
+            yield f"checks.{quantity}: minimum is not below maximum"
+    for address, count in Counter(each.address for each in config.forwarders).items():
+        if count > 1:
+            yield f"forwarders: {address} is there {count} times; once is enough"
+
+
+def warnings(config: Configuration) -> Iterator[str]:
+    """What works and may not be meant, one line each."""
+    elevation_m = config.station.elevation_m
+    if not config.sensors:
+        yield "sensors: none; there is nothing to read (`clima-agent scan` finds some)"
+    if not config.forwarders:
+        yield "forwarders: none; readings stay on this station"
+    if elevation_m is None:
+        yield "station.elevation_m: missing; without it no pressure at sea level is worked out"
+    elif elevation_m >= RECOMMENDED_BELOW_M:
+        yield (
+            f"station.elevation_m: {elevation_m:g}; WMO recommends its formula for pressure at "
+            f"sea level below {RECOMMENDED_BELOW_M} m"
+        )
+
+
+def _sensors(config: Configuration) -> Iterator[str]:
+    for name, count in Counter(sensor.name for sensor in config.sensors).items():
+        if count > 1:
+            yield f'sensors: {count} are called "{name}"; give each its own name'
+    if len({sensor.recorded for sensor in config.sensors}) > 1:
+        recorded = ", ".join(sensor.name for sensor in config.sensors if sensor.recorded)
+        yield f"sensors: {recorded} has a timeline of its own, which live sensors cannot follow"
+
+
+def _unknown(table: str, quantities: Iterable[str]) -> Iterator[str]:
+    for quantity in quantities:
+        if quantity not in QUANTITIES:
+            hint = configuration.nearest(quantity, QUANTITIES)
+            yield f"{table}.{quantity}: there is no quantity of that name{hint}"

@@ -1,0 +1,261 @@
+"""The sampling loop: when to read, and how one bad sensor is kept from spoiling the others.
+
+Always true: ticks fall on multiples of the interval by the wall clock and are waited for by the
+monotonic one, so they do not drift; a tick that was missed is skipped and counted, never made up
+for; a clock that is stepped makes no tick twice and no burst of them. Every live source is read
+in a thread of its own and waited for no longer than `answer_s`; one that fails or hangs is said
+so once, tried again with capped back-off, and until then its quantities are null.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from queue import Empty, SimpleQueue
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from clima_agent.pipeline import Draft, Pipeline, Sample
+from clima_agent.sources import Measured, Recorded, SensorError, Source
+from clima_core.reading import QUANTITIES
+
+LATEST_S = 1.0  # a tick may come this late and still bear its own time
+LOOK_AGAIN_S = 60.0  # the wall clock may be set while we wait
+BACK_OFF_S = 300.0
+ANSWER_S = 2.0
+
+Answer = Mapping[str, Measured] | SensorError
+log = structlog.get_logger(__name__)
+
+
+class Clock(Protocol):
+    """Time, and waiting for it."""
+
+    def wall(self) -> float:
+        """Seconds since 1970, which may be stepped."""
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward."""
+
+    def wait(self, stop: threading.Event, seconds: float) -> bool:
+        """Wait by the monotonic clock; True as soon as `stop` is set."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    wall = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+
+    def wait(self, stop: threading.Event, seconds: float) -> bool:
+        return stop.wait(seconds)
+
+
+class Sampler:
+    """Reads all sources at each tick and gives the finished draft to a sink."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        pipeline: Pipeline,
+        *,
+        interval_s: float,
+        speed: float = 1.0,
+        clock: Clock | None = None,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        """`sources` by name, in order of preference; `speed` is the pace of recorded ones."""
+        self._clock = clock or SystemClock()
+        self._pipeline = pipeline
+        self._interval_s = interval_s
+        self._speed = speed
+        self._answer_s = min(answer_s, interval_s)
+        self._sources = sources
+        self._recorded = [each for each in sources.values() if isinstance(each, Recorded)]
+        self._conditions = {name: _Condition(name, interval_s) for name in sources}
+        self._answers: SimpleQueue[_Answered] = SimpleQueue()
+        self._workers = (
+            {}
+            if self._recorded
+            else {name: _Worker(name, source, self._answers) for name, source in sources.items()}
+        )
+
+    def run(self, sink: Callable[[Draft], None], stop: threading.Event) -> None:
+        """Sample until stopped, or until recorded sources are exhausted."""
+        for at in self.times(stop):
+            sink(self.take(at))
+
+    def times(self, stop: threading.Event) -> Iterator[datetime]:
+        """The moments to sample at, each when it has come."""
+        if self._recorded:
+            return paced(self._recorded, self._speed, self._clock, stop)
+        return ticks(self._interval_s, self._clock, stop)
+
+    def take(self, at: datetime) -> Draft:
+        """Read all sources once, now, as of `at`."""
+        answers = self._read_here(at) if self._recorded else self._read_in_threads(at)
+        now = self._clock.monotonic()
+        for name, answer in answers.items():
+            self._conditions[name].note(answer, now)
+        measured = {
+            name: _said_by(source, answers.get(name)) for name, source in self._sources.items()
+        }
+        return self._pipeline(Sample(at, measured))
+
+    def close(self) -> None:
+        """Stop the workers and close the sources; one that hangs is left to its thread."""
+        for worker in self._workers.values():
+            worker.stop()
+        if not self._workers:
+            for source in self._sources.values():
+                source.close()
+
+    def _read_here(self, at: datetime) -> dict[str, Answer]:
+        """Recorded sources have nothing to wait for, so they need no thread."""
+        return {name: _attempt(source, at) for name, source in self._sources.items()}
+
+    def _read_in_threads(self, at: datetime) -> dict[str, Answer]:
+        """The answers of all workers; those not due to be tried have none."""
+        now = self._clock.monotonic()
+        due = {name for name in self._workers if self._conditions[name].due(now)}
+        waiting = {name for name in due if self._workers[name].ask(at)}
+        answers: dict[str, Answer] = {}
+        deadline = time.monotonic() + self._answer_s  # of real threads: never of a test's clock
+        while waiting:
+            try:
+                answered = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                break
+            if answered.at == at:  # an answer to an earlier tick is too late to be of use
+                waiting.discard(answered.name)
+                answers[answered.name] = answered.answer
+        silent = SensorError(f"no answer within {self._answer_s:g} s")
+        return answers | dict.fromkeys(due - answers.keys(), silent)
+
+
+def _said_by(source: Source, answer: Answer | None) -> Mapping[str, Measured]:
+    """What a source said; when it failed, null for all that it should have measured."""
+    if answer is None or isinstance(answer, SensorError):
+        return {name: Measured(None, QUANTITIES[name].unit) for name in source.quantities}
+    return answer
+
+
+class _Condition:
+    """Whether a source works, said once per change, and when a failed one is tried again."""
+
+    def __init__(self, name: str, interval_s: float) -> None:
+        self._log = log.bind(sensor=name)
+        self._interval_s = interval_s
+        self._failures = 0
+        self._failed_at = self._retry_at = -math.inf
+
+    def due(self, now: float) -> bool:
+        return now >= self._retry_at
+
+    def note(self, answer: Answer, now: float) -> None:
+        if isinstance(answer, SensorError):
+            self._failed(answer, now)
+        elif self._failures:
+            self._log.info(
+                "sensor_recovered", failures=self._failures, failed_s=round(now - self._failed_at)
+            )
+            self._failures, self._retry_at = 0, -math.inf
+
+    def _failed(self, error: SensorError, now: float) -> None:
+        if not self._failures:
+            self._failed_at = now
+            self._log.warning("sensor_failed", reason=str(error))
+        # The first retry is at the next tick; half an interval less, so as not to just miss one.
+        back_off_s = min(BACK_OFF_S, self._interval_s * 2 ** min(self._failures, 30))
+        self._retry_at = now + max(back_off_s - self._interval_s / 2, 0)
+        self._failures += 1
+
+
+class _Answered(NamedTuple):
+    name: str
+    at: datetime
+    answer: Answer
+
+
+class _Worker:
+    """The thread of one source: it may hang as long as it likes."""
+
+    def __init__(self, name: str, source: Source, answers: SimpleQueue[_Answered]) -> None:
+        self._name = name
+        self._source = source
+        self._answers = answers
+        self._asked: SimpleQueue[datetime | None] = SimpleQueue()
+        self._idle = threading.Event()
+        self._idle.set()
+        threading.Thread(target=self._work, name=f"sensor-{name}", daemon=True).start()
+
+    def ask(self, at: datetime) -> bool:
+        """Have the source read; False when it is still busy with an earlier question."""
+        if not self._idle.is_set():
+            return False
+        self._idle.clear()
+        self._asked.put(at)
+        return True
+
+    def stop(self) -> None:
+        self._asked.put(None)
+
+    def _work(self) -> None:
+        while (at := self._asked.get()) is not None:
+            answer = _attempt(self._source, at)
+            self._idle.set()
+            self._answers.put(_Answered(self._name, at, answer))
+        self._source.close()
+
+
+def _attempt(source: Source, at: datetime) -> Answer:
+    """Read, whatever may come: a driver's bug must not stop the other sensors either."""
+    try:
+        return source.read(at)
+    except SensorError as error:
+        return error
+    except Exception as error:
+        log.exception("sensor_driver_broke")
+        return SensorError(f"{type(error).__name__}: {error}")
+
+
+def ticks(interval_s: float, clock: Clock, stop: threading.Event) -> Iterator[datetime]:
+    """Wall-clock multiples of the interval, each when it has come; see the module's promises."""
+    last = -math.inf
+    while True:
+        now = clock.monotonic()
+        wall = clock.wall()
+        due = (math.floor(wall / interval_s) + 1) * interval_s
+        if now + (due - wall) - last < interval_s / 2:
+            due += interval_s  # a small step back has made the last tick come again
+        if clock.wait(stop, min(due - wall, LOOK_AGAIN_S)):
+            return
+        late = clock.wall() - due
+        if not 0 <= late <= min(LATEST_S, interval_s):
+            continue  # not yet, or the clock was stepped, or we were held up: look again
+        now = clock.monotonic()
+        missed = int((now - last) / interval_s + 0.4) - 1 if last > -math.inf else 0
+        if missed > 0:
+            log.warning("ticks_missed", count=missed, interval_s=interval_s)
+        last = now
+        yield datetime.fromtimestamp(due, UTC)
+
+
+def paced(
+    sources: Sequence[Recorded], speed: float, clock: Clock, stop: threading.Event
+) -> Iterator[datetime]:
+    """The moments of all recorded sources in order, at `speed` times their own pace."""
+    began = clock.monotonic()
+    first: datetime | None = None
+    for at, _ in groupby(heapq.merge(*(source.times() for source in sources))):
+        first = first or at
+        ahead = began + (at - first).total_seconds() / speed - clock.monotonic()
+        if stop.is_set() or (ahead > 0 and clock.wait(stop, ahead)):
+            return
+        yield at

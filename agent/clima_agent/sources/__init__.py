@@ -1,0 +1,32 @@
+"""The drivers, and `Sensor`, their registry: a new one is a module and a line here.
+
+Driver modules import what their hardware needs in `open` or later, never at the top, so that
+the agent holds in memory only the drivers that it uses.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from clima_agent.sources.base import Measured, Options, Recorded, SensorError, Setting, Source
+from clima_agent.sources.bme280 import Bme280
+from clima_agent.sources.replay import Replay
+from clima_agent.sources.simulated import Simulated
+
+Sensor = (
+    Bme280  # a line for each driver
+    | Replay
+    | Simulated
+)
+DRIVERS: tuple[type[Options], ...] = get_args(Sensor)
+
+__all__ = [
+    "DRIVERS",
+    "Measured",
+    "Options",
+    "Recorded",
+    "Sensor",
+    "SensorError",
+    "Setting",
+    "Source",
+]
