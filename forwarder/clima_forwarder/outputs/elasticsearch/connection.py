@@ -58,7 +58,7 @@ class Cause(msgspec.Struct, frozen=True):
     caused_by: Cause | None = None
 
     def __str__(self) -> str:
-        said = f"{self.type}: {self.reason}"
+        said = f"{self.type}: {(self.reason or '')[:300]}"  # it may quote the whole document
         return f"{said}; {self.caused_by}" if self.caused_by else said
 
 

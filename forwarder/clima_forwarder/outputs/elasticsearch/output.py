@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from clima_core.errors import ClimaError
+from clima_core.errors import ClimaError, UnavailableError
 from clima_core.identity import DATA_SETS, DEAD_LETTERS, STREAMS, Lane, Stream
 from clima_core.reading import rfc3339
 from clima_core.wire import LaneReport, StationReport
@@ -167,8 +167,10 @@ class ElasticsearchOutput:
         return seen
 
     async def report(self, reports: Sequence[StationReport]) -> None:
-        # An older report meets the newer one as a version conflict, and that is all.
-        await self._write([_report(report, lane) for report in reports for lane in report.lanes])
+        lines = [_report(report, lane) for report in reports for lane in report.lanes]
+        for result in await self._write(lines):
+            if result.status in ("refused", "retry"):  # `exists`: a newer one is there
+                raise UnavailableError(f"a station's report could not be kept: {result.reason}")
 
     async def _write(self, lines: Iterable[bytes]) -> list[Result]:
         results: list[Result] = []

@@ -1,0 +1,47 @@
+"""Fixtures that several packages' tests share; real parts, or a skip that says why."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from clima_core.identity import new_journal
+from tests import elasticsearch_server
+from tests.elasticsearch_server import Server
+
+
+def pytest_report_header() -> str:
+    """Say which real parts the tests use."""
+    return f"elasticsearch: {elasticsearch_server.provider() or 'none'}"
+
+
+def missing(part: str, reason: str) -> None:
+    """Skip; but fail where CI or `CLIMA_REQUIRE` (names with commas) asks for the part."""
+    required = os.environ.get("CLIMA_REQUIRE", "").split(",")
+    if os.environ.get("CI") or part in required:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch() -> Iterator[Server]:
+    """A real Elasticsearch, shared: a test keeps to a station of its own, or kills and restarts."""
+    server = elasticsearch_server.launch()
+    if server is None:
+        missing("elasticsearch", "no Elasticsearch: see tests/elasticsearch_server.py for how")
+        return
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def station() -> str:
+    """A station id that no other test has."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def journal() -> str:
+    """A journal of its own."""
+    return new_journal()
