@@ -19,12 +19,11 @@ from clima_agent.pipeline.calibrate import Calibration
 from clima_agent.pipeline.check import LIMITS, Limits
 from clima_agent.pipeline.derive import RECOMMENDED_BELOW_M
 from clima_agent.sources import Sensor
-from clima_core import configuration
+from clima_core import configuration, keys
 from clima_core.errors import ConfigurationError
 from clima_core.reading import QUANTITIES
 
 ENVIRONMENT_PREFIX = "CLIMA_AGENT"
-DEFAULT_PATH = Path("/etc/clima/agent.toml")
 STATE = Path("/var/lib/clima-agent")
 
 Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
@@ -102,15 +101,23 @@ class Forwarder(Table, frozen=True):
             description='an address such as "tcp://weather.local:5570"',
         ),
     ]
-    public_key: (
-        Annotated[str, Meta(min_length=40, max_length=40, description="a key of 40 characters")]
-        | None
-    ) = None
+    public_key: str | None = None
     public_key_file: Path | None = None
 
     def __post_init__(self) -> None:
         if (self.public_key is None) == (self.public_key_file is None):
             raise ValueError("expected one of public_key and public_key_file")
+        if self.public_key is not None:
+            try:
+                keys.public_key(self.public_key, "public_key")
+            except ConfigurationError as error:
+                raise ValueError(str(error)) from None
+
+    def key(self) -> str:
+        """The forwarder's public key in Z85; ConfigurationError when its file is no such thing."""
+        if self.public_key_file is not None:
+            return keys.load_certificate(self.public_key_file).public
+        return keys.public_key(self.public_key or "", self.address)
 
 
 class Identity(Table, frozen=True):

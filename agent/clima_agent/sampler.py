@@ -31,7 +31,7 @@ BACK_OFF_S = 300.0
 ANSWER_S = 2.0
 
 Answer = Mapping[str, Measured] | SensorError
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("clima_agent.sampler")
 
 
 class Clock(Protocol):
@@ -96,6 +96,12 @@ class Sampler:
         if self._recorded:
             return paced(self._recorded, self._speed, self._clock, stop)
         return ticks(self._interval_s, self._clock, stop)
+
+    def first(self) -> datetime:
+        """The moment to take a single reading at: now, or where the recording begins."""
+        timelines = [source.times() for source in self._recorded]
+        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        return min((next(times, now) for times in timelines), default=now)
 
     def take(self, at: datetime) -> Draft:
         """Read all sources once, now, as of `at`."""

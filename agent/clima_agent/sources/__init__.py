@@ -6,12 +6,14 @@ the agent holds in memory only the drivers that it uses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 from clima_agent.sources.base import Measured, Options, Recorded, SensorError, Setting, Source
 from clima_agent.sources.bme280 import Bme280
 from clima_agent.sources.replay import Replay
 from clima_agent.sources.simulated import Simulated
+from clima_core.errors import ConfigurationError
 
 Sensor = (
     Bme280  # a line for each driver
@@ -19,6 +21,23 @@ Sensor = (
     | Simulated
 )
 DRIVERS: tuple[type[Options], ...] = get_args(Sensor)
+
+
+def open_all(sensors: Sequence[Sensor], setting: Setting) -> dict[str, Source]:
+    """Every sensor's source by its name, or ConfigurationError with all that is wrong with them."""
+    opened: dict[str, Source] = {}
+    problems: list[str] = []
+    for sensor in sensors:
+        try:
+            opened[sensor.name] = sensor.open(setting)
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+    if problems:
+        for source in opened.values():
+            source.close()
+        raise ConfigurationError(problems)
+    return opened
+
 
 __all__ = [
     "DRIVERS",
@@ -29,4 +48,5 @@ __all__ = [
     "SensorError",
     "Setting",
     "Source",
+    "open_all",
 ]
