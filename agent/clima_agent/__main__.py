@@ -1,4 +1,4 @@
-"""`clima-agent`, and `python -m clima_agent`."""
+"""`python -m clima_agent`, and the `clima-agent` script."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""The commands of `clima-agent`, one module each: `add_arguments(parser)` and `run(arguments)`."""
+"""The commands of `clima-agent`, a module each: HELP, `add_arguments(parser)`, `run(arguments)`."""

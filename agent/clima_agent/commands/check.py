@@ -29,6 +29,7 @@ from clima_core.errors import (
     ConfigurationError,
 )
 
+HELP = "check the configuration, and what it needs of this machine"
 CONNECT_S = 3.0
 
 
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 78 for a wrong configuration, 1 for a machine that does not go with it."""
     worst = EXIT_OK
-    for finding in check(Path(arguments.config), environment=not arguments.no_environment):
+    for finding in check(arguments.config, environment=not arguments.no_environment):
         if arguments.json:
             print(msgspec.json.encode(finding._asdict()).decode(), flush=True)
         else:

@@ -19,6 +19,8 @@ from clima_core import logs
 from clima_core.errors import EXIT_FINDING, EXIT_OK, ConfigurationError
 from clima_core.reading import QUANTITIES, rfc3339
 
+HELP = "read the sensors now: raw and corrected values"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""

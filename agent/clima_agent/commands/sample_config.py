@@ -7,6 +7,8 @@ from importlib.resources import files
 
 from clima_core.errors import EXIT_OK
 
+HELP = "print a configuration file to begin with"
+
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
     """It has none."""

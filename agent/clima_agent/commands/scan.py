@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from clima_agent.sources import DRIVERS, SensorError, i2c
 from clima_core.errors import EXIT_FINDING, EXIT_OK, UnavailableError
 
+HELP = "list what is on the I2C buses, with the configuration lines for it"
+
 
 @runtime_checkable
 class OnI2c(Protocol):
