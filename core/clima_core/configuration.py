@@ -175,7 +175,7 @@ class _Reader:
             return None
         try:
             return struct(**values)
-        except ValueError as error:
+        except (ValueError, ConfigurationError) as error:
             return self.problem(str(error), at)
 
     def option(self, table: dict[str, Any], field: FieldInfo, at: str) -> Any:

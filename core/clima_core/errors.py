@@ -1,9 +1,9 @@
 """The errors a person can meet, one class per way a caller handles them.
 
-    ClimaError                 anything Clima says itself: one clear message, never a traceback
-    ├── ConfigurationError     a file, option or argument is wrong: say all of it, exit 78
-    ├── UnavailableError       something outside is not there (port, server, disk): exit 69, or try again
-    └── ProtocolError          a peer broke docs/protocol.md: drop the message, count it, go on
+ClimaError                 anything Clima says itself: one clear message, never a traceback
+├── ConfigurationError     a file, option or argument is wrong: say all of it, exit 78
+├── UnavailableError       something outside is not there (port, server, disk): exit 69, or again
+└── ProtocolError          a peer broke docs/protocol.md: drop the message, count it, go on
 """
 
 from collections.abc import Sequence

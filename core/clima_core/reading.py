@@ -138,4 +138,6 @@ class Record(msgspec.Struct, forbid_unknown_fields=True):
 
 def rfc3339(moment: datetime) -> str:
     """UTC with milliseconds, as every `@timestamp` is written: `2013-01-01T06:00:00.000Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return (
+        moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    )

@@ -1,0 +1,1 @@
+"""The commands of `clima`, one module each; see clima_core.commandline."""
