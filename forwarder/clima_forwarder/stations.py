@@ -59,7 +59,7 @@ class Stations:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         """`report` is told of each problem with a file, once while it lasts."""
-        self._directory = directory
+        self.directory = directory
         self._log = directory / "changes.log"
         self._report = report
         self._now = now
@@ -69,7 +69,7 @@ class Stations:
 
     def station_of(self, public_key: str) -> str | None:
         """The id of the station whose key this is, as the directory is now."""
-        seen = _modified(self._directory), _size(self._log)
+        seen = _modified(self.directory), _size(self._log)
         if seen != self._seen:
             stations, problems = self.read()
             for problem in sorted(problems - self._problems):
@@ -112,22 +112,22 @@ class Stations:
         """Put a station out: its next message is not heard."""
         path = self._path(station_id)
         if not path.exists():
-            known = [each.stem for each in self._directory.glob(f"*{_SUFFIX}")]
+            known = [each.stem for each in self.directory.glob(f"*{_SUFFIX}")]
             hint = nearest(station_id, known) or "; there are no stations yet"
             raise ConfigurationError(f'no station "{station_id}"{hint}')
         path.replace(self._kept(station_id))
-        sync_directory(self._directory)
+        sync_directory(self.directory)
         self._note(f"revoked {station_id}")
 
     def _scan(self) -> tuple[list[Station], set[str]]:
         found: list[Station] = []
         problems: set[str] = set()
         try:
-            paths = sorted(self._directory.iterdir())
+            paths = sorted(self.directory.iterdir())
         except FileNotFoundError:
             return [], set()
         except OSError as error:
-            return [], {f"{self._directory}: cannot be read: {error.strerror}"}
+            return [], {f"{self.directory}: cannot be read: {error.strerror}"}
         for path in paths:
             if path.suffix == _SUFFIX and not path.name.startswith("."):
                 try:
@@ -142,11 +142,11 @@ class Stations:
                 f'"{station_id}" is not a station id: expected a-z, 0-9 and "-", at most 63 of'
                 " them, beginning with a letter or a digit"
             )
-        return self._directory / f"{station_id}{_SUFFIX}"
+        return self.directory / f"{station_id}{_SUFFIX}"
 
     def _kept(self, station_id: str) -> Path:
         """Where a certificate that no longer counts is kept."""
-        kept = self._directory / "revoked"
+        kept = self.directory / "revoked"
         kept.mkdir(exist_ok=True)
         return kept / f"{station_id}.{self._now():%Y%m%dT%H%M%S.%fZ}{_SUFFIX}"
 
