@@ -69,12 +69,17 @@ class Sampler:
         speed: float = 1.0,
         clock: Clock | None = None,
         answer_s: float = ANSWER_S,
+        after: datetime | None = None,
     ) -> None:
-        """`sources` by name, in order of preference; `speed` is the pace of recorded ones."""
+        """`sources` by name, in order of preference; `speed` is the pace of recorded ones.
+
+        A recording goes on `after` the last reading that was kept of it.
+        """
         self._clock = clock or SystemClock()
         self._pipeline = pipeline
         self._interval_s = interval_s
         self._speed = speed
+        self._after = after
         self._answer_s = min(answer_s, interval_s)
         self._sources = sources
         self._recorded = [each for each in sources.values() if isinstance(each, Recorded)]
@@ -94,7 +99,7 @@ class Sampler:
     def times(self, stop: threading.Event) -> Iterator[datetime]:
         """The moments to sample at, each when it has come."""
         if self._recorded:
-            return paced(self._recorded, self._speed, self._clock, stop)
+            return paced(self._recorded, self._speed, self._clock, stop, self._after)
         return ticks(self._interval_s, self._clock, stop)
 
     def first(self) -> datetime:
@@ -254,12 +259,18 @@ def ticks(interval_s: float, clock: Clock, stop: threading.Event) -> Iterator[da
 
 
 def paced(
-    sources: Sequence[Recorded], speed: float, clock: Clock, stop: threading.Event
+    sources: Sequence[Recorded],
+    speed: float,
+    clock: Clock,
+    stop: threading.Event,
+    after: datetime | None = None,
 ) -> Iterator[datetime]:
     """The moments of all recorded sources in order, at `speed` times their own pace."""
     began = clock.monotonic()
     first: datetime | None = None
     for at, _ in groupby(heapq.merge(*(source.times() for source in sources))):
+        if after is not None and at <= after:
+            continue
         first = first or at
         ahead = began + (at - first).total_seconds() / speed - clock.monotonic()
         if stop.is_set() or (ahead > 0 and clock.wait(stop, ahead)):

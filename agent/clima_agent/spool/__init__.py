@@ -1,10 +1,10 @@
 """The station's own store on the SD card: the only queue of Clima that has to survive.
 
-    spool.py     the Spool: append, sync, read, acknowledge; its invariants in prose
-    ledger.py    what became of each sequence of a lane: acknowledged, dropped, or still waiting
-    room.py      staying within limits, and getting out of a full disk
-    file.py      the SQLite file: its format, its transactions, what counts as damage
-    salvage.py   reading records out of a file that SQLite no longer can
+spool.py     the Spool: append, sync, read, acknowledge; its invariants in prose
+ledger.py    what became of each sequence of a lane: acknowledged, dropped, or still waiting
+room.py      staying within limits, and getting out of a full disk
+file.py      the SQLite file: its format, its transactions, what counts as damage
+salvage.py   reading records out of a file that SQLite no longer can
 """
 
 from clima_agent.spool.file import SpoolDamagedError

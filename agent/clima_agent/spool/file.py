@@ -193,9 +193,7 @@ class SpoolFile:
 
     def recorded(self, number: int, sequence: int) -> int | None:
         """When a record was appended, in seconds since 1970."""
-        rows = self._all(
-            "SELECT recorded FROM record WHERE id = ?", (number << SHIFT | sequence,)
-        )
+        rows = self._all("SELECT recorded FROM record WHERE id = ?", (number << SHIFT | sequence,))
         return rows[0][0] if rows else None
 
     def delete(self, number: int, first: int, last: int) -> None:

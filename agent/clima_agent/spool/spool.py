@@ -72,7 +72,7 @@ class Spool:
         self.now = now
         self.tell = report
         self._ledgers: dict[Lane, Ledger] = {}
-        self._changed = True  # what survived the process may not survive a power cut yet
+        self.changed = True  # something would not survive a power cut yet
         try:
             self._load()
         except BaseException:
@@ -102,7 +102,7 @@ class Spool:
         ]
         written = self._insert(ledger, bodies)
         ledger.last += len(bodies)
-        self._changed = True
+        self.changed = True
         if not written:
             self.drop(ledger, Ranges([(ledger.last - len(bodies) + 1, ledger.last)]), "disk_full")
 
@@ -110,7 +110,7 @@ class Spool:
         """Make everything appended and acknowledged so far survive a power cut."""
         try:
             room.keep_within_limits(self)
-            if self._changed:
+            if self.changed:
                 with self.file.transaction(durable=True):
                     self._save_settled()
         except SpoolFullError:
@@ -118,7 +118,7 @@ class Spool:
             return
         for ledger in self._ledgers.values():
             ledger.synced = ledger.last
-        self._changed = False
+        self.changed = False
 
     # -- records out -----------------------------------------------------------------------
 
@@ -142,10 +142,13 @@ class Spool:
         return bodies
 
     def recent(self, stream: Stream, count: int) -> list[bytes]:
-        """The last `count` bodies of a stream in the current journal, oldest first."""
-        ledger = self._ledgers[Lane(self.journal, stream)]
-        first = max(1, ledger.last - count + 1)
-        return list(self.file.bodies(ledger.number, first, ledger.last))
+        """About the last `count` bodies of a stream, whichever journal they are in."""
+        bodies: list[bytes] = []
+        for ledger in sorted(self._ledgers.values(), key=lambda ledger: not ledger.adopted):
+            if ledger.lane.stream == stream:
+                first = max(1, ledger.last - count + 1)
+                bodies += self.file.bodies(ledger.number, first, ledger.last)
+        return bodies[-count:]
 
     # -- the account -----------------------------------------------------------------------
 
@@ -168,7 +171,7 @@ class Spool:
         """The store has these. Written down with the next sync."""
         if ledger := self._ledgers.get(lane):
             ledger.acknowledge(ranges)
-            self._changed = True
+            self.changed = True
 
     def reopen(self, lane: Lane, ranges: Ranges) -> Ranges:
         """The store turned out to lack these: those still here wait again and are returned."""
@@ -176,13 +179,13 @@ class Spool:
             return Ranges()
         held = ranges & ledger.acknowledged & self.file.held(ledger.number)
         ledger.acknowledged -= held
-        self._changed = self._changed or bool(held)
+        self.changed = self.changed or bool(held)
         return held
 
     def drop(self, ledger: Ledger, ranges: Ranges, reason: str) -> None:
         """Give up what of `ranges` is not settled, and say so: it is lost for good."""
         if given_up := ledger.drop(ranges, reason):
-            self._changed = True
+            self.changed = True
             self.tell(
                 "records_dropped",
                 journal=ledger.lane.journal,

@@ -1,0 +1,39 @@
+"""One agent per spool: a lock that the system lets go of when the process ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clima_core.errors import UnavailableError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock; `UnavailableError` when another process does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            _lock(descriptor)
+        except OSError:
+            raise UnavailableError(
+                f"{path.parent}: another clima-agent runs on this spool; stop it first, or give"
+                " this one another spool.directory"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,330 @@
+"""The agent's end of the wire: one DEALER socket to one forwarder at a time.
+
+zguide's Paranoid Pirate (heartbeats both ways, capped exponential back-off, a fresh socket for
+each attempt) and Freelance (several forwarders, tried in order of preference). HELLO follows
+every completed handshake, so that a connection which ZeroMQ has quietly made anew begins a new
+session: answers to the old one went to the old connection.
+
+Used by one thread. Never blocks: `step` does what can be done now and says when to call again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from clima_agent.session import Session
+from clima_agent.spool import Spool
+from clima_core import __version__, wire
+from clima_core.errors import ProtocolError
+from clima_core.identity import Lane
+from clima_core.keys import KeyPair
+from clima_core.ranges import Ranges
+
+log = structlog.get_logger("clima_agent.sender")
+
+GREETING_S = 10.0  # to connect, shake hands and be welcomed
+BACKOFF_S, BACKOFF_CAP_S = 1.0, 60.0
+SILENT_HEARTBEATS = 3  # missed ones after which the forwarder counts as gone
+IDLE_S = 3600.0
+
+_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_DISCONNECTED
+)
+
+
+class Forwarder(NamedTuple):
+    """Where a forwarder listens, and the public key (Z85) that proves it is the right one."""
+
+    address: str
+    public_key: str
+
+
+class Sender:
+    """Keeps a session open with the best forwarder there is, and sends what the spool has."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        forwarders: Sequence[Forwarder],
+        keys: KeyPair,
+        *,
+        monotonic: Callable[[], float],
+        now: Callable[[], datetime],
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+    ) -> None:
+        self._spool = spool
+        self._forwarders = forwarders
+        self._keys = keys
+        self._monotonic = monotonic
+        self._now = now
+        self._context = context or zmq.Context.instance()
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._session: Session | None = None
+        self._began: dict[Lane, int] = {}
+        self._next_forwarder = 0
+        self._failures = 0
+        self._deadline = 0.0  # when to connect, or to give up waiting for WELCOME
+        self._heard = self._pinged = 0.0
+        self._told: list[wire.LaneReport] | None = None  # what the last PING said
+        self._answered = False  # whether the forwarder has answered it
+        self._heartbeat_s = GREETING_S
+        self._live = msgspec.json.Encoder()
+        self.clock_offset_s: float | None = None
+
+    @property
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """What to poll for reading; changes with every connection."""
+        return [socket for socket in (self._socket, self._monitor) if socket is not None]
+
+    @property
+    def connected(self) -> bool:
+        return self._session is not None
+
+    @property
+    def in_flight(self) -> int:
+        """Batches that wait for an answer."""
+        return self._session.in_flight if self._session else 0
+
+    def use(self, spool: Spool) -> None:
+        """Go on with another spool, in a new session."""
+        self._spool = spool
+        self._disconnect()
+        self._deadline = self._monotonic()
+
+    def reported_all(self) -> bool:
+        """Whether the forwarder knows how all lanes stand now; if not, it is told."""
+        reports = self._spool.reports()
+        if self._session is None or self._told == reports:
+            return self._session is not None and self._answered
+        self._ping(reports)
+        return False
+
+    def live(self, document: Mapping[str, Any]) -> None:
+        """Show a fresh reading to whoever watches; silently not while there is no session."""
+        if self._session is not None:
+            self._send(wire.encode(wire.Live(), self._live.encode(document)))
+
+    def step(self) -> float:
+        """Do what can be done now; returns the seconds until it should be called again."""
+        moment = self._monotonic()
+        if self._socket is None:
+            if self._forwarders and moment >= self._deadline:
+                self._connect()
+            return self._wait(moment)
+        self._receive()
+        if self._session is not None:
+            self._heartbeat(moment)
+            self._send_batches()
+        elif moment >= self._deadline:
+            self._fail("no_welcome")
+        return self._wait(moment)
+
+    def close(self) -> None:
+        """Drop the connection; what was not acknowledged waits in the spool."""
+        self._disconnect()
+
+    # -- connecting ------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        forwarder = self._forwarders[self._next_forwarder]
+        socket = self._context.socket(zmq.DEALER)
+        socket.linger = 0
+        socket.ipv6 = True  # names may have both kinds of address
+        socket.maxmsgsize = wire.MAX_FRAME_BYTES
+        socket.tcp_keepalive = 1
+        socket.curve_serverkey = forwarder.public_key.encode()
+        socket.curve_publickey = self._keys.public.encode()
+        socket.curve_secretkey = self._keys.secret.reveal().encode()
+        self._monitor = socket.get_monitor_socket(_EVENTS)
+        socket.connect(forwarder.address)
+        self._socket = socket
+        self._deadline = self._monotonic() + GREETING_S
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.disable_monitor()
+            self._socket.close()
+        self._socket = self._monitor = self._session = None
+
+    def _fail(self, reason: str, retry_after_s: float = 0.0, **fields: object) -> None:
+        """Give this forwarder up: the next one at once, and after the last a pause."""
+        forwarder = self._forwarders[self._next_forwarder]
+        was_open = self._session is not None
+        self._disconnect()
+        self._next_forwarder = (self._next_forwarder + 1) % len(self._forwarders)
+        pause = 0.0
+        if was_open or self._next_forwarder == 0:
+            self._next_forwarder = 0
+            cap = min(BACKOFF_CAP_S, BACKOFF_S * 2**self._failures)
+            pause = max(retry_after_s, cap * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            self._failures += 1
+        if was_open or self._failures <= 1:
+            log.warning("forwarder_lost", forwarder=forwarder.address, reason=reason, **fields)
+        self._deadline = self._monotonic() + pause
+
+    def _greet(self) -> None:
+        self._session = None
+        self._began = {lane: ledger.synced for lane, ledger in self._spool.ledgers.items()}
+        hello = wire.Hello(
+            versions=[wire.VERSION],
+            software=f"clima-agent {__version__}",
+            station=self._spool.station,
+            time=self._now(),
+            lanes=self._spool.reports()[: wire.MAX_LANES],
+        )
+        self._deadline = self._monotonic() + GREETING_S
+        self._send(wire.encode(hello))
+
+    # -- receiving -------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        while self._monitor is not None and self._monitor.poll(0):
+            self._observe(recv_monitor_message(self._monitor))
+        while self._socket is not None and self._socket.poll(0):
+            frames = self._socket.recv_multipart()
+            try:
+                message = wire.decode_from_forwarder(frames)
+            except ProtocolError as error:
+                log.warning("message_ignored", reason=str(error))
+                continue
+            self._heard = self._monotonic()
+            self._handle(message)
+
+    def _observe(self, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._greet()
+            case zmq.EVENT_DISCONNECTED if self._session is not None:
+                self._session = None
+                self._deadline = self._monotonic() + GREETING_S
+            case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self._fail(
+                    "key_refused",
+                    station_key=self._keys.public,
+                    mend=f"on the user's station: clima stations add {self._spool.station} KEY",
+                )
+            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                self._fail("wrong_forwarder_key", mend="compare the forwarder's public_key")
+
+    def _handle(self, message: wire.FromForwarder) -> None:
+        match message:
+            case wire.Welcome():
+                self._welcomed(message)
+            case wire.Refusal():
+                self._fail(message.code, message.retry_after_s, message=message.message)
+            case wire.Restart() if self._session is not None:
+                self._greet()
+            case wire.Pong() if self._session is not None:
+                self._session.credit = message.credit
+                if not self._answered:
+                    self._measure_clock(message.time)
+                self._answered = True
+            case wire.Ack() if self._session is not None:
+                self._session.acknowledged(message)
+            case wire.Nack() if self._session is not None:
+                self._refused(self._session, message)
+            case wire.Resend() if self._session is not None:
+                ranges = self._session.wanted_again(message)
+                log.info("records_wanted_again", journal=message.journal, sequences=str(ranges))
+
+    def _welcomed(self, welcome: wire.Welcome) -> None:
+        if self._number_anew_if_rolled_back(welcome):
+            self._greet()
+            return
+        self._spool.mark_sending()
+        self._session = Session(self._spool, welcome, self._began)
+        self._heartbeat_s = welcome.heartbeat_s
+        self._heard = self._pinged = self._monotonic()
+        self._failures = 0
+        address = self._forwarders[self._next_forwarder].address
+        log.info("session_opened", forwarder=address, credit=welcome.credit)
+
+    def _number_anew_if_rolled_back(self, welcome: wire.Welcome) -> bool:
+        """A spool behind what was seen of its journal begins a new one; True if it did."""
+        ledgers = self._spool.ledgers
+        for seen in welcome.seen:
+            ledger = ledgers.get(Lane(seen.journal, seen.stream))
+            current = ledger is not None and ledger.lane.journal == self._spool.journal
+            if ledger is None or not current or not ledger.was_rolled_back(seen.highest):
+                continue
+            moving = {
+                lane: ranges
+                for lane, ranges in self._spool.never_sent().items()
+                if lane.journal == seen.journal
+            }
+            journal = self._spool.begin_journal(moving)
+            log.error(
+                "spool_rolled_back",
+                journal=seen.journal,
+                last_here=ledger.last,
+                seen_by_forwarder=seen.highest,
+                new_journal=journal,
+            )
+            return True
+        return False
+
+    def _refused(self, session: Session, nack: wire.Nack) -> None:
+        conflict = session.refused(nack, self._monotonic())
+        fields = {"sequences": str(Ranges(nack.ranges)), "reason": nack.message}
+        if conflict:
+            lane = Lane(nack.journal, nack.stream)
+            journal = self._spool.begin_journal({lane: conflict})
+            log.error("identity_taken", journal=nack.journal, new_journal=journal, **fields)
+            self._greet()
+        elif nack.action == "dead_letter":
+            log.error("records_dead_lettered", journal=nack.journal, code=nack.code, **fields)
+        elif nack.code == "clock_ahead":
+            times = {"forwarder_time": nack.time, "station_time": self._now()}
+            log.warning("clock_ahead", journal=nack.journal, **fields, **times)
+
+    # -- sending ---------------------------------------------------------------------------
+
+    def _send_batches(self) -> None:
+        while self._session is not None:
+            if (frames := self._session.next_batch(self._monotonic())) is None:
+                return
+            self._send(frames)
+
+    def _heartbeat(self, moment: float) -> None:
+        if moment - self._heard > SILENT_HEARTBEATS * self._heartbeat_s:
+            self._fail("silent")
+        elif moment - self._pinged >= self._heartbeat_s:
+            self._ping(self._spool.reports())
+
+    def _ping(self, reports: list[wire.LaneReport]) -> None:
+        self._pinged = self._monotonic()
+        self._told, self._answered = reports, False
+        lanes = reports[: wire.MAX_LANES]
+        self._send(wire.encode(wire.Ping(time=self._now(), lanes=lanes)))
+
+    def _measure_clock(self, theirs: datetime) -> None:
+        """How far the forwarder's clock is ahead, halfway through the round trip."""
+        half_trip = timedelta(seconds=(self._monotonic() - self._pinged) / 2)
+        self.clock_offset_s = (theirs.astimezone(UTC) - self._now() + half_trip).total_seconds()
+
+    def _send(self, frames: list[bytes]) -> None:
+        if self._socket is not None:
+            try:
+                self._socket.send_multipart(frames, zmq.DONTWAIT)
+            except zmq.Again:
+                self._fail("not_reading")
+
+    def _wait(self, moment: float) -> float:
+        if self._session is None:
+            return max(0.0, self._deadline - moment) if self._forwarders else IDLE_S
+        due = self._pinged + self._heartbeat_s
+        if (held := self._session.next_due) is not None:
+            due = min(due, held)
+        return max(0.0, due - moment)
