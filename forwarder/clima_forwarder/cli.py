@@ -1,10 +1,15 @@
 """The `clima` command: everything that is done on the user station."""
 
+from __future__ import annotations
+
+import argparse
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from clima_core import commandline
 
-COMMANDS = ("stations",)
+COMMANDS = ("forward", "stations")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,4 +20,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "clima_forwarder.commands",
         COMMANDS,
         argv,
+    )
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The `--config` option, alike in all commands that need it."""
+    usual = Path.home() / ".clima" / "forwarder.toml"
+    given = os.environ.get("CLIMA_CONFIG")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=Path(given) if given else usual if usual.exists() else None,
+        help=f"the configuration file (default: $CLIMA_CONFIG, or {usual}, or defaults)",
     )

@@ -1,0 +1,79 @@
+"""The forwarder's configuration: every option, its limits and its default, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from clima_core import configuration
+from clima_forwarder.outputs import elasticsearch, sqlite
+
+ENVIRONMENT_PREFIX = "CLIMA"
+STATE = Path.home() / ".clima"
+
+Address = Annotated[
+    str,
+    Meta(
+        pattern=r"^tcp://(\*|[^\s/:]+|\[[0-9a-fA-F:]+\]):\d{1,5}$",
+        description='an address such as "tcp://*:5570"',
+    ),
+]
+Output = sqlite.Options | elasticsearch.Options
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class Stations(Table, frozen=True):
+    """Where stations connect to, and who is let in."""
+
+    listen: Address = "tcp://*:5570"
+    directory: Path = STATE / "stations"  # a certificate for each; see `clima stations`
+    key_file: Path = STATE / "forwarder.key"  # made at the first start
+    heartbeat_s: Annotated[float, Meta(ge=0.1, le=600)] = 15.0
+
+
+class Feed(Table, frozen=True):
+    """The live feed: not encrypted, so for this machine or an inner network only."""
+
+    address: Address = "tcp://127.0.0.1:5571"
+
+
+class Http(Table, frozen=True):
+    """`/healthz`, `/readyz`, `/metrics` and `/repair`: no passwords, so loopback by default."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 5572
+
+
+class Limits(Table, frozen=True):
+    """What the process may use before it gives up and has itself started anew."""
+
+    memory_bytes: Annotated[int, Meta(ge=64_000_000)] = 512_000_000
+
+
+class Log(Table, frozen=True):
+    """What the forwarder says of itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Configuration(Table, frozen=True):
+    """The whole file."""
+
+    stations: Stations = Stations()
+    output: Output = sqlite.Options()
+    feed: Feed = Feed()
+    http: Http = Http()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
+    """The configuration of file and environment; ConfigurationError with all that is wrong."""
+    return configuration.load(path, Configuration, environ, ENVIRONMENT_PREFIX)

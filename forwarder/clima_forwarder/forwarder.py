@@ -1,0 +1,141 @@
+"""The forwarder, put together: one process, one event loop, no state that must survive."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+import structlog
+import zmq
+
+from clima_core import keys
+from clima_core.errors import ClimaError, UnavailableError
+from clima_forwarder.config import Configuration
+from clima_forwarder.feed import Feed
+from clima_forwarder.health import Health
+from clima_forwarder.http import Http
+from clima_forwarder.metrics import Metrics
+from clima_forwarder.outputs import open_output
+from clima_forwarder.outputs.base import Output
+from clima_forwarder.router import Router
+from clima_forwarder.stations import Stations
+
+log = structlog.get_logger("clima_forwarder.forwarder")
+
+STORE_RETRY_S, STORE_RETRY_CAP_S = 1.0, 30.0
+MEMORY_CHECK_S = 1.0
+
+
+class OutOfMemoryError(ClimaError):
+    """The process grew past its limit; started anew it begins small, and nothing is lost."""
+
+    exit_code = 75  # EX_TEMPFAIL
+
+
+async def serve(config: Configuration) -> None:
+    """Run until SIGTERM or SIGINT. Nothing that was accepted needs saving: see design point 1."""
+    stopped = asyncio.Event()
+    _on_signals(stopped)
+    health, metrics = Health(), Metrics()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    pair = keys.load_or_create(config.stations.key_file)
+    stations = Stations(
+        config.stations.directory,
+        report=lambda problem: log.error("station_file_refused", reason=problem),
+    )
+    output = open_output(config.output)
+    feed = Feed(context, config.feed.address)
+    router = Router(
+        context,
+        config.stations.listen,
+        pair,
+        stations=stations,
+        output=output,
+        feed=feed,
+        health=health,
+        metrics=metrics,
+        heartbeat_s=config.stations.heartbeat_s,
+    )
+    http = Http(router, health, metrics)
+    try:
+        url = await http.open(config.http.host, config.http.port)
+        log.info(
+            "forwarder_started",
+            listen=router.address,
+            feed=feed.address,
+            http=url,
+            public_key=pair.public,
+        )
+        await _until_stopped(stopped, output, health, config.limits.memory_bytes)
+    finally:
+        await router.close()
+        await http.close()
+        await output.close()
+        feed.close()
+        context.term()
+        log.info("forwarder_stopped")
+
+
+async def _until_stopped(
+    stopped: asyncio.Event, output: Output, health: Health, memory_bytes: int
+) -> None:
+    """Wait for the signal, or for a failure that only a person or a new process can mend."""
+    waits = [
+        asyncio.create_task(stopped.wait()),
+        asyncio.create_task(_watch_memory(memory_bytes)),
+    ]
+    opening = asyncio.create_task(_open_store(output, health))
+    try:
+        done, _ = await asyncio.wait([*waits, opening], return_when=asyncio.FIRST_COMPLETED)
+        if opening in done:
+            opening.result()
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in [*waits, opening]:
+            task.cancel()
+
+
+async def _open_store(output: Output, health: Health) -> None:
+    """Open the output, however long the store takes to come up."""
+    pause = STORE_RETRY_S
+    while True:
+        try:
+            await output.open()
+        except UnavailableError as error:
+            health.store_failed(str(error))
+            log.warning("store_not_open", reason=str(error))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            pause = min(STORE_RETRY_CAP_S, pause * 2)
+        else:
+            health.store_worked()
+            return
+
+
+async def _watch_memory(limit_bytes: int) -> None:
+    """Raise when the process is too large: a peer with a valid key can make libzmq that."""
+    while (resident := _resident_bytes()) is not None:
+        if resident > limit_bytes:
+            raise OutOfMemoryError(
+                f"limits.memory_bytes: {resident} bytes in use, {limit_bytes} allowed"
+            )
+        await asyncio.sleep(MEMORY_CHECK_S)
+    await asyncio.Event().wait()
+
+
+def _resident_bytes() -> int | None:
+    """What the process holds in memory; None where the system does not say."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text("ascii").split()[1]) * 4096 if statm.exists() else None
+
+
+def _on_signals(stopped: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(name, stopped.set)
+        except NotImplementedError:  # Windows
+            signal.signal(name, lambda *_: loop.call_soon_threadsafe(stopped.set))

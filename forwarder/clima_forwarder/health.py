@@ -1,0 +1,47 @@
+"""What is wrong, set where it goes wrong, and told to whoever asks.
+
+`/readyz` says it, the log says each change once, and the credit that stations get follows it:
+while the store does not take anything, none is given, so that nothing piles up here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger("clima_forwarder.health")
+
+
+class Health:
+    """The forwarder's state of health; empty `problems` means ready."""
+
+    def __init__(self) -> None:
+        self.problems: dict[str, str] = {"store": "not opened yet"}
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def store_works(self) -> bool:
+        return "store" not in self.problems
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the store begins or ceases to work."""
+        self._listeners.append(listener)
+
+    def store_failed(self, reason: str) -> None:
+        """An attempt failed in a way that may pass."""
+        new = self.store_works
+        self.problems["store"] = reason
+        if new:
+            log.warning("store_unavailable", reason=reason)
+            self._tell()
+
+    def store_worked(self) -> None:
+        """The store took something, or answered."""
+        if self.problems.pop("store", None) is not None:
+            log.info("store_available")
+            self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
