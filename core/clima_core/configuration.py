@@ -62,7 +62,7 @@ def load(
     """Read the file (none: the environment and the defaults alone) into the model."""
     table = {} if path is None else _parsed(path)
     reader = _Reader(str(path or "configuration"), path.parent if path else Path())
-    reader.override(table, environ, prefix + "_")
+    reader.override(table, _options(environ, prefix + "_", model))
     return reader.finished(table, model)
 
 
@@ -81,16 +81,33 @@ def nearest(found: str, right: Iterable[str]) -> str:
 
 
 class _FromEnvironment(str):
-    """The text of an environment variable, which knows the variable's name."""
+    """The text of an environment variable, which knows the variable and the option it sets."""
 
-    __slots__ = ("variable",)
+    __slots__ = ("path", "variable")
 
+    path: list[str]
     variable: str
 
-    def __new__(cls, text: str, variable: str) -> Self:
+    def __new__(cls, text: str, variable: str, path: list[str]) -> Self:
         self = super().__new__(cls, text)
         self.variable = variable
+        self.path = path
         return self
+
+
+def _options(
+    environ: Mapping[str, str], prefix: str, model: type[msgspec.Struct]
+) -> Iterator[_FromEnvironment]:
+    """The variables that are options: `__` in the name, or that of one at the top of the model.
+
+    What else begins with the prefix (`CLIMA_AGENT_CONFIG`) is somebody else's.
+    """
+    top = {field.encode_name for field in msgspec.structs.fields(model)}
+    for variable, text in sorted(environ.items()):
+        if variable.startswith(prefix) and text:
+            path = variable.removeprefix(prefix).lower().split("__")
+            if len(path) > 1 or path[0] in top:
+                yield _FromEnvironment(text, variable, path)
 
 
 class _Reader:
@@ -110,18 +127,15 @@ class _Reader:
             raise ConfigurationError(self.problems)
         return result
 
-    def override(self, table: dict[str, Any], environ: Mapping[str, str], prefix: str) -> None:
-        for variable, text in sorted(environ.items()):
-            if not variable.startswith(prefix) or not text:
-                continue
-            *parents, option = variable.removeprefix(prefix).lower().split("__")
+    def override(self, table: dict[str, Any], options: Iterable[_FromEnvironment]) -> None:
+        for option in options:
             node: Any = table
-            for parent in parents:
+            for parent in option.path[:-1]:
                 node = node.setdefault(parent, {}) if isinstance(node, dict) else None
             if isinstance(node, dict):
-                node[option] = _FromEnvironment(text, variable)
+                node[option.path[-1]] = option
             else:
-                self.problems.append(f"{variable}: is not in a table; a list is given whole")
+                self.problems.append(f"{option.variable}: is not in a table; a list is given whole")
 
     def value(self, value: Any, annotation: Any, at: str) -> Any:
         (kind, *others), _ = unwrapped(annotation)

@@ -210,6 +210,7 @@ def test_the_environment_wins_over_the_file(file: Path) -> None:
         CLIMA_AGENT_SAMPLING__SPEED="20",
         CLIMA_AGENT_PASSWORD="5",
         CLIMA_AGENTS_ARE="of another name",
+        CLIMA_AGENT_CONFIG="agent.toml, which main looks at",
     )
     assert Station("jfk", 4.5) == found.station
     assert (Replay(Path("x.csv")),) == found.sensors
