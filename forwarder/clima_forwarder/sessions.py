@@ -96,9 +96,13 @@ class Sessions:
                 del self._by_key[key]
 
     def has_live_twin(self, session: Session) -> bool:
-        """Whether a newer session of the same key is open while this one still speaks."""
+        """Whether another session of the same key goes on speaking beside this one.
+
+        A station that has connected anew is not its own twin: its old session falls silent. Nor
+        is one that asks, from a second process, whether it is let in: that one is silent after.
+        """
         return any(
-            other.opened + SETTLE_S < session.heard
+            min(session.heard, other.heard) > max(session.opened, other.opened) + SETTLE_S
             for other in self._by_key.get(session.key, {}).values()
-            if other.opened > session.opened
+            if other is not session
         )
