@@ -18,14 +18,15 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo
 
 from clima_core.allowed import allowed, literals, one_of, shown, unwrapped
+from clima_core.environment import FromEnvironment, as_toml, options, variables
 from clima_core.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=msgspec.Struct)
@@ -62,7 +63,7 @@ def load(
     """Read the file (none: the environment and the defaults alone) into the model."""
     table = {} if path is None else _parsed(path)
     reader = _Reader(str(path or "configuration"), path.parent if path else Path())
-    reader.override(table, _options(environ, prefix + "_", model))
+    reader.override(table, options(environ, prefix + "_", model))
     return reader.finished(table, model)
 
 
@@ -78,36 +79,6 @@ def nearest(found: str, right: Iterable[str]) -> str:
     if close:
         return f'; did you mean "{close[0]}"?'
     return f"; allowed: {', '.join(names)}" if names else ""
-
-
-class _FromEnvironment(str):
-    """The text of an environment variable, which knows the variable and the option it sets."""
-
-    __slots__ = ("path", "variable")
-
-    path: list[str]
-    variable: str
-
-    def __new__(cls, text: str, variable: str, path: list[str]) -> Self:
-        self = super().__new__(cls, text)
-        self.variable = variable
-        self.path = path
-        return self
-
-
-def _options(
-    environ: Mapping[str, str], prefix: str, model: type[msgspec.Struct]
-) -> Iterator[_FromEnvironment]:
-    """The variables that are options: `__` in the name, or that of one at the top of the model.
-
-    What else begins with the prefix (`CLIMA_AGENT_CONFIG`) is somebody else's.
-    """
-    top = {field.encode_name for field in msgspec.structs.fields(model)}
-    for variable, text in sorted(environ.items()):
-        if variable.startswith(prefix) and text:
-            path = variable.removeprefix(prefix).lower().split("__")
-            if len(path) > 1 or path[0] in top:
-                yield _FromEnvironment(text, variable, path)
 
 
 class _Reader:
@@ -127,8 +98,8 @@ class _Reader:
             raise ConfigurationError(self.problems)
         return result
 
-    def override(self, table: dict[str, Any], options: Iterable[_FromEnvironment]) -> None:
-        for option in options:
+    def override(self, table: dict[str, Any], overrides: Iterable[FromEnvironment]) -> None:
+        for option in overrides:
             node: Any = table
             for parent in option.path[:-1]:
                 node = node.setdefault(parent, {}) if isinstance(node, dict) else None
@@ -140,9 +111,9 @@ class _Reader:
     def value(self, value: Any, annotation: Any, at: str) -> Any:
         (kind, *others), _ = unwrapped(annotation)
         origin = get_origin(kind) or kind
-        if isinstance(value, _FromEnvironment) and (_is_struct(kind) or origin in _CONTAINERS):
+        if isinstance(value, FromEnvironment) and (_is_struct(kind) or origin in _CONTAINERS):
             inner = _Reader(value.variable, Path(), self.problems)
-            return inner.value(_as_toml(value), annotation, "")
+            return inner.value(as_toml(value), annotation, "")
         if _is_struct(kind):
             return self.tagged(value, (kind, *others), at)
         if origin in (list, tuple) and isinstance(value, list):
@@ -215,7 +186,7 @@ class _Reader:
     def path(self, value: Any, at: str) -> Any:
         if not isinstance(value, str) or not value:
             return self.wrong(value, "a path", at)
-        folder = Path() if isinstance(value, _FromEnvironment) else self.folder
+        folder = Path() if isinstance(value, FromEnvironment) else self.folder
         return folder / Path(value).expanduser()
 
     def secret(self, value: Any, at: str) -> Any:
@@ -230,7 +201,7 @@ class _Reader:
             return self.problem(f"cannot read {path}: {_reason(error)}", at, value)
 
     def leaf(self, value: Any, annotation: Any, at: str) -> Any:
-        lax = isinstance(value, _FromEnvironment)
+        lax = isinstance(value, FromEnvironment)
         try:
             return msgspec.convert(str(value) if lax else value, annotation, strict=not lax)
         except msgspec.ValidationError:
@@ -242,7 +213,7 @@ class _Reader:
         return self.problem(f"expected {expected}, found {shown(value)}{hint}", at, value)
 
     def problem(self, what: str, at: str, value: Any = None) -> Any:
-        variable = next(_variables(value), None)
+        variable = next(variables(value), None)
         parts = (variable, what) if variable else (self.source, at, what)
         self.problems.append(": ".join(part for part in parts if part))
         return None
@@ -265,23 +236,6 @@ def _stands(field: FieldInfo) -> bool:
 def _joined(at: str, key: str) -> str:
     name = key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False)
     return f"{at}.{name}" if at else name
-
-
-def _variables(value: Any) -> Iterator[str]:
-    """The environment variables that a value, or all that is in it, came from."""
-    if isinstance(value, _FromEnvironment):
-        yield value.variable
-    elif isinstance(value, dict):
-        found = [next(_variables(each), None) for each in value.values()]
-        if None not in found:
-            yield from filter(None, found)
-
-
-def _as_toml(value: _FromEnvironment) -> Any:
-    try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return str(value)
 
 
 def _reason(error: Exception) -> str:
