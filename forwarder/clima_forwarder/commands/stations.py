@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from clima_core.errors import EXIT_OK, ConfigurationError
 from clima_core.keys import load_certificate, public_key
+from clima_forwarder import config
+from clima_forwarder.cli import add_config
 from clima_forwarder.stations import Station, Stations
 
 HELP = "let stations in, list them, put them out"
@@ -35,14 +38,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     revoke.set_defaults(action=_revoke)
 
     for action in (add, listing, revoke):
-        action.add_argument(
-            "--keys", type=Path, default=Path("keys"), metavar="DIRECTORY", help="default: keys"
-        )
+        add_config(action)
 
 
 def run(args: Namespace) -> int:
     """Do it; returns the exit code."""
-    code: int = args.action(Stations(args.keys), args)
+    directory = config.load(args.config, os.environ).stations.directory
+    code: int = args.action(Stations(directory), args)
     return code
 
 
@@ -68,7 +70,7 @@ def _list(stations: Stations, args: Namespace) -> int:
             columns = f"{station.id:{width}}  {station.fingerprint}  {station.added:20}"
             print(f"{columns}  {station.name}".rstrip())
     else:
-        print(f"no stations in {args.keys}; `clima stations add` lets one in")
+        print(f"no stations in {stations.directory}; `clima stations add` lets one in")
     if problems:
         raise ConfigurationError(sorted(problems))
     return EXIT_OK
@@ -76,7 +78,7 @@ def _list(stations: Stations, args: Namespace) -> int:
 
 def _revoke(stations: Stations, args: Namespace) -> int:
     stations.revoke(args.id)
-    print(f"{args.id} is put out; its certificate is kept in {args.keys / 'revoked'}")
+    print(f"{args.id} is put out; its certificate is kept in {stations.directory / 'revoked'}")
     return EXIT_OK
 
 
