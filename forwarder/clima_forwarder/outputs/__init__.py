@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 from clima_forwarder.outputs import elasticsearch, sqlite
 from clima_forwarder.outputs.base import Archive, Output
 
+Options = sqlite.Options | elasticsearch.Options
 
-def open_output(options: sqlite.Options | elasticsearch.Options) -> Output:
+
+def open_output(options: Options) -> Output:
     """The writing side of the store; its `open` is still to be called."""
-    if isinstance(options, elasticsearch.Options):
-        from clima_forwarder.outputs.elasticsearch.output import ElasticsearchOutput  # late: 16 MB
-
-        return ElasticsearchOutput(options)
-    from clima_forwarder.outputs.sqlite.output import SqliteOutput
-
-    return SqliteOutput(options)
+    output: Output = _part(options, "output", "Output")(options)
+    return output
 
 
-def open_archive(options: sqlite.Options | elasticsearch.Options) -> Archive:
+def open_archive(options: Options) -> Archive:
     """The reading side of the store; its `open` is still to be called."""
-    if isinstance(options, elasticsearch.Options):
-        from clima_forwarder.outputs.elasticsearch.queries import ElasticsearchArchive
+    archive: Archive = _part(options, "queries", "Archive")(options)
+    return archive
 
-        return ElasticsearchArchive(options)
-    from clima_forwarder.outputs.sqlite.queries import SqliteArchive
 
-    return SqliteArchive(options)
+def _part(options: Options, module: str, name: str) -> Any:
+    """Imported late: the Elasticsearch client alone takes 20 MB."""
+    package = type(options).__module__
+    return getattr(import_module(f"{package}.{module}"), name)

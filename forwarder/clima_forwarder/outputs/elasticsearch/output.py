@@ -85,7 +85,7 @@ _errors = msgspec.json.Decoder(_Errors)
 _bulk = msgspec.json.Decoder(_Bulk)
 
 
-class ElasticsearchOutput:
+class Output:
     """The output `elasticsearch`; `outputs.base.Output` says what each call promises."""
 
     def __init__(self, options: Options) -> None:

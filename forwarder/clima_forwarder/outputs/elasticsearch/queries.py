@@ -86,7 +86,7 @@ class _Page(msgspec.Struct, frozen=True):
     hits: _Hits
 
 
-class ElasticsearchArchive:
+class Archive:
     """The reading side; `outputs.base.Archive` says what each call promises."""
 
     def __init__(self, options: Options) -> None:
