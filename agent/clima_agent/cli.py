@@ -10,7 +10,7 @@ from pathlib import Path
 from clima_core import commandline
 
 DEFAULT_CONFIG = "/etc/clima/agent.toml"
-COMMANDS = ("run", "check", "scan", "read", "sample-config")
+COMMANDS = ("run", "check", "scan", "read", "enroll", "status", "sample-config")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -50,6 +50,23 @@ class Forwarder(NamedTuple):
     public_key: str
 
 
+def connection(
+    context: zmq.Context[zmq.Socket[bytes]], forwarder: Forwarder, keys: KeyPair
+) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """A socket that connects to a forwarder, and the one that tells how its handshakes go."""
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 0
+    socket.ipv6 = True  # names may have both kinds of address
+    socket.maxmsgsize = wire.MAX_FRAME_BYTES
+    socket.tcp_keepalive = 1
+    socket.curve_serverkey = forwarder.public_key.encode()
+    socket.curve_publickey = keys.public.encode()
+    socket.curve_secretkey = keys.secret.reveal().encode()
+    monitor = socket.get_monitor_socket(_EVENTS)
+    socket.connect(forwarder.address)
+    return socket, monitor
+
+
 class Sender:
     """Keeps a session open with the best forwarder there is, and sends what the spool has."""
 
@@ -139,17 +156,7 @@ class Sender:
 
     def _connect(self) -> None:
         forwarder = self._forwarders[self._next_forwarder]
-        socket = self._context.socket(zmq.DEALER)
-        socket.linger = 0
-        socket.ipv6 = True  # names may have both kinds of address
-        socket.maxmsgsize = wire.MAX_FRAME_BYTES
-        socket.tcp_keepalive = 1
-        socket.curve_serverkey = forwarder.public_key.encode()
-        socket.curve_publickey = self._keys.public.encode()
-        socket.curve_secretkey = self._keys.secret.reveal().encode()
-        self._monitor = socket.get_monitor_socket(_EVENTS)
-        socket.connect(forwarder.address)
-        self._socket = socket
+        self._socket, self._monitor = connection(self._context, forwarder, self._keys)
         self._deadline = self._monotonic() + GREETING_S
 
     def _disconnect(self) -> None:

@@ -72,11 +72,18 @@ def checksum(record_id: int, body: bytes) -> int:
 class SpoolFile:
     """An open spool file, used by one thread; every method may raise `SpoolDamagedError`."""
 
-    def __init__(self, path: Path | str) -> None:
-        """Open or make the file. `UnavailableError` when that cannot be, with the reason."""
+    def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
+        """Open or make the file. `UnavailableError` when that cannot be, with the reason.
+
+        Read-only it may be looked at while its owner is at work.
+        """
         self.path = path
         try:
             with self._translated():
+                if read_only:
+                    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+                    self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+                    return
                 self._connection = sqlite3.connect(path, isolation_level=None)
                 self._connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 self._connection.execute("PRAGMA journal_mode = WAL")

@@ -238,13 +238,7 @@ class Spool:
     # -- inside ----------------------------------------------------------------------------
 
     def _load(self) -> None:
-        for row in self.file.lanes():
-            ledger = Ledger(*row)
-            for how, ranges in self.file.settled(row.number):
-                ledger.settle(how, ranges)
-            held = self.file.held(row.number)
-            ledger.last = max(held.last or 0, ledger.settled.last or 0)
-            self._ledgers[row.lane] = ledger
+        self._ledgers = ledgers_in(self.file)
         with self.file.transaction(durable=True):
             if not self._ledgers:
                 self._add_lanes(new_journal())
@@ -253,7 +247,6 @@ class Spool:
 
     def _begin_life(self, ledger: Ledger) -> None:
         """All that is here survives a power cut now; what comes next was never sent."""
-        ledger.synced = ledger.last
         if ledger.never_sent_from is None:
             ledger.never_sent_from = ledger.last + 1
             self.file.set_never_sent_from(ledger.number, ledger.never_sent_from)
@@ -346,6 +339,19 @@ class Spool:
                 self.drop(ledger, Ranges([(1, ledger.last)]) - here, "damaged")
         self.sync()
         return count
+
+
+def ledgers_in(file: SpoolFile) -> dict[Lane, Ledger]:
+    """The account of every lane as it is written down, in the order of their making."""
+    ledgers: dict[Lane, Ledger] = {}
+    for row in file.lanes():
+        ledger = Ledger(*row)
+        for how, ranges in file.settled(row.number):
+            ledger.settle(how, ranges)
+        held = file.held(row.number)
+        ledger.last = ledger.synced = max(held.last or 0, ledger.settled.last or 0)
+        ledgers[row.lane] = ledger
+    return ledgers
 
 
 def recover(path: Path, station: str, limits: Limits | None, **options: Any) -> Spool:
