@@ -16,8 +16,12 @@ import pytest
 
 from clima_agent.config import Configuration as AgentConfiguration
 from clima_core.configuration import load
+from clima_forwarder.config import Configuration as ForwarderConfiguration
 
-SAMPLES = [("clima_agent", "agent.example.toml", AgentConfiguration)]
+SAMPLES = [
+    ("clima_agent", "agent.example.toml", AgentConfiguration),
+    ("clima_forwarder", "forwarder.example.toml", ForwarderConfiguration),
+]
 DEFAULT = re.compile(r"^# (\w+ = )", re.MULTILINE)
 every_sample = pytest.mark.parametrize(("package", "name", "model"), SAMPLES)
 
