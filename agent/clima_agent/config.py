@@ -196,7 +196,7 @@ def _sensors(config: Configuration) -> Iterator[str]:
             yield f'sensors: {count} are called "{name}"; give each its own name'
     if len({sensor.recorded for sensor in config.sensors}) > 1:
         recorded = ", ".join(sensor.name for sensor in config.sensors if sensor.recorded)
-        yield f"sensors: {recorded} has a timeline of its own, which live sensors cannot follow"
+        yield f"sensors: recorded ones ({recorded}) cannot be mixed with live ones"
 
 
 def _unknown(table: str, quantities: Iterable[str]) -> Iterator[str]:

@@ -180,7 +180,7 @@ def weather(place: Simulated, at: float) -> dict[str, float]:
     sea_level = 1015 + 13 * front
     wind = 1.5 + 7 * abs(front - _front_before(seed, at)) + 2 * max(0.0, sun) + cloud
     wind *= 1 + 0.35 * _smooth(seed, "gust", at / 60)
-    rain = 12 * max(0.0, cloud - 0.75) * (1 + _smooth(seed, "rain", at / 1200))
+    rain = 4 * max(0.0, cloud - 0.75) * (1 + _smooth(seed, "rain", at / 1200))
     humidity = 100 * _vapour(dew) / _vapour(temperature)
     return {
         "air_temperature": temperature,
