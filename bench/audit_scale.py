@@ -78,7 +78,7 @@ async def measure(server: elasticsearch_server.Server, count: int) -> None:
     )
     for number in range(3):
         began = time.monotonic()
-        (found,) = await audit(archive, station=STATION)
+        (found,) = await audit(archive, datetime.now(UTC), STATION)
         print(f"audit {number + 1}: {time.monotonic() - began:.2f} s")
         assert found.gaps == holes.between(1, count), "the gaps are not those that were made"
         assert found.doubled == Ranges.of(early), "the doubles are not those that were made"
