@@ -1,35 +1,59 @@
 """What stations say of their lanes, on its way to the store for `clima audit`.
 
-Only the newest report of a station counts, so they are kept here until the next flush and then
-written together. A report that is lost with the process is made again with the next PING.
+Only the newest report counts, so it is kept here until it is due and then written with those of
+the other stations: a lane that has changed, and each station at most once per `INTERVAL_S`, so
+that two thousand stations do not write more about their readings than readings. A report that
+is lost with the process is made again with the next PING.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from clima_core.errors import UnavailableError
+from clima_core.identity import Lane
 from clima_core.wire import LaneReport, StationReport
 from clima_forwarder.outputs.base import Output
 
+INTERVAL_S = 60.0
+
 
 class Reports:
-    """The newest report of each station that is not yet in the store."""
+    """The newest report of each station, as far as the store does not have it."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self._newest: dict[str, StationReport] = {}
+        self._written: dict[str, dict[Lane, LaneReport]] = {}
+        self._due: dict[str, float] = {}
 
     def put(self, station: str, lanes: Sequence[LaneReport]) -> None:
         """Take a station's word."""
         self._newest[station] = StationReport(station, datetime.now(UTC), list(lanes))
 
-    async def flush(self) -> None:
-        """Write what has come; while the store is away, keep it."""
-        reports, self._newest = self._newest, {}
-        if reports:
+    async def flush(self, *, everything: bool = False) -> None:
+        """Write what has changed and is due; while the store is away, keep it."""
+        moment = time.monotonic()
+        due = {
+            station: report
+            for station, report in self._newest.items()
+            if everything or self._due.get(station, 0.0) <= moment
+        }
+        changed = [self._changed(report) for report in due.values()]
+        if writing := [report for report in changed if report.lanes]:
             try:
-                await self._output.report(list(reports.values()))
+                await self._output.report(writing)
             except UnavailableError:
-                self._newest = reports | self._newest
+                return
+        for station, report in due.items():
+            self._due[station] = moment + INTERVAL_S
+            self._written[station] = {each.lane: each for each in report.lanes}
+            if self._newest.get(station) is report:
+                del self._newest[station]
+
+    def _changed(self, report: StationReport) -> StationReport:
+        written = self._written.get(report.station, {})
+        lanes = [each for each in report.lanes if written.get(each.lane) != each]
+        return StationReport(report.station, report.reported, lanes)

@@ -100,7 +100,7 @@ class Router:
             await asyncio.wait(self._tasks, timeout=patience_s)
         for task in self._tasks:
             task.cancel()
-        await self._reports.flush()
+        await self._reports.flush(everything=True)
         self._authenticator.stop()
         self._socket.close(linger=500)
 
