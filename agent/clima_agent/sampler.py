@@ -202,15 +202,14 @@ class _Worker:
         self._source = source
         self._answers = answers
         self._asked: SimpleQueue[datetime | None] = SimpleQueue()
-        self._idle = threading.Event()
-        self._idle.set()
+        self._idle = True
         threading.Thread(target=self._work, name=f"sensor-{name}", daemon=True).start()
 
     def ask(self, at: datetime) -> bool:
         """Have the source read; False when it is still busy with an earlier question."""
-        if not self._idle.is_set():
+        if not self._idle:
             return False
-        self._idle.clear()
+        self._idle = False
         self._asked.put(at)
         return True
 
@@ -220,7 +219,7 @@ class _Worker:
     def _work(self) -> None:
         while (at := self._asked.get()) is not None:
             answer = _attempt(self._source, at)
-            self._idle.set()
+            self._idle = True  # before the answer, so that who has it may ask again
             self._answers.put(_Answered(self._name, at, answer))
         self._source.close()
 

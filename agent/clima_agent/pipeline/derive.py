@@ -28,7 +28,7 @@ UNUSABLE = frozenset({"range", "failed"})
 def dew_point(temperature: float, humidity: float) -> float | None:
     """Dew point in °C from °C and %, by psychrolib (ASHRAE Handbook 2017, chapter 1, eqn 5, 6).
 
-    Below freezing psychrolib takes saturation over ice. None where there is no solution: air
+    Below freezing psychrolib takes saturation over ice (WMO: water; 0.3 °C at -10 °C). None where there is no solution: air
     without any vapour, or far outside of what weather is.
     """
     try:
@@ -60,7 +60,7 @@ def derive(draft: Draft, history: History, elevation_m: float | None) -> Draft:
     makings.derive("dew_point_temperature", ("air_temperature", "relative_humidity"), dew_point)
     if elevation_m is not None:
         dew = makings.usable("dew_point_temperature")
-        vapour = 0.0 if dew is None else vapour_pressure(dew)  # dry air: 0.05 hPa low per 100 m
+        vapour = 0.0 if dew is None else vapour_pressure(dew)  # dry air: 0.05 hPa high per 100 m
         makings.derive(
             "air_pressure_at_mean_sea_level",
             ("air_pressure", "air_temperature"),
