@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clima_core import commandline
 
-COMMANDS = ("forward", "stations", "watch", "readings", "audit", "sample-config")
+COMMANDS = ("demo", "forward", "stations", "watch", "readings", "audit", "sample-config")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
