@@ -28,7 +28,7 @@ UNUSABLE = frozenset({"range", "failed"})
 def dew_point(temperature: float, humidity: float) -> float | None:
     """Dew point in °C from °C and %, by psychrolib (ASHRAE Handbook 2017, chapter 1, eqn 5, 6).
 
-    Below freezing psychrolib takes saturation over ice (WMO: over water; at -10 °C it makes 0.3 °C).
+    Below freezing psychrolib takes saturation over ice (WMO: over water; 0.3 °C at -10 °C).
     None where there is no solution: air without any vapour, or far outside of what weather is.
     """
     try:
