@@ -47,7 +47,6 @@ class Arrived:
     lost: int
     doubled: int
     dead: int
-    waiting: int
     first: datetime | None = None
     last: datetime | None = None
     coldest: float | None = None
@@ -85,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 _see_through(console, stage, running, store, began)
         finished = True
     except KeyboardInterrupt:
-        console.print("stopped early: what was not stored waits in the stations' spools")
+        console.print("stopped early: what is not stored yet waits in the stations' spools")
     arrived = asyncio.run(_arrived(store, stage.parts, began, with_values=True))
     if finished:  # then whatever was read and is not in the store is lost, wherever that was
         arrived = {
@@ -146,7 +145,6 @@ async def _arrived(
                 lost=sum(len(lane.gaps) for lane in lanes),
                 doubled=sum(len(lane.doubled) for lane in lanes),
                 dead=sum(len(lane.dead) for lane in lanes),
-                waiting=sum(len(lane.waiting) for lane in lanes),
             )
             found[part.id] = await _valued(archive, part.id, counted) if with_values else counted
         return found
@@ -181,19 +179,19 @@ async def _valued(archive: Archive, station: str, counted: Arrived) -> Arrived:
 
 
 def _table(parts: Sequence[Part], arrived: Mapping[str, Arrived]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
     table.add_column("station", no_wrap=True)
-    for name in ("read", "spooled", "stored", "lost", "doubled", "dead", "waiting"):
+    counted = ("read", "spooled", "stored", "lost", "doubled", "dead letters")
+    for name in counted:
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("first", "last", "temperature"):
+    for name in ("first", "last", "°C"):
         table.add_column(name, no_wrap=True)
     for part in parts:
         one = arrived[part.id]
-        counts = (one.spooled, one.stored, one.lost, one.doubled, one.dead, one.waiting)
-        times = (f"{moment:%Y-%m-%d}" if moment else "" for moment in (one.first, one.last))
-        extremes = f"{one.coldest:.1f} … {one.warmest:.1f} °C" if one.coldest is not None else ""
-        numbers = (f"{count:,}" for count in (one.read, *counts))
-        table.add_row(part.id, *numbers, *times, extremes)
+        numbers = (one.read, one.spooled, one.stored, one.lost, one.doubled, one.dead)
+        days = (f"{moment:%Y-%m-%d}" if moment else "" for moment in (one.first, one.last))
+        extremes = f"{one.coldest:.1f} … {one.warmest:.1f}" if one.coldest is not None else ""
+        table.add_row(part.id, *(f"{count:,}" for count in numbers), *days, extremes)
     return table
 
 
