@@ -179,7 +179,7 @@ async def _valued(archive: Archive, station: str, counted: Arrived) -> Arrived:
 
 
 def _table(parts: Sequence[Part], arrived: Mapping[str, Arrived]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     table.add_column("station", no_wrap=True)
     counted = ("read", "spooled", "stored", "lost", "doubled", "dead letters")
     for name in counted:
