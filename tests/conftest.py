@@ -1,5 +1,7 @@
 """Fixtures that several packages' tests share; real parts, or a skip that says why."""
 
+import asyncio
+import inspect
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,6 +16,16 @@ from tests.elasticsearch_server import Server
 def pytest_report_header() -> str:
     """Say which real parts the tests use."""
     return f"elasticsearch: {elasticsearch_server.provider() or 'none'}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine in a loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 def missing(part: str, reason: str) -> None:

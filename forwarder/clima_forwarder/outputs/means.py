@@ -20,7 +20,7 @@ def direction(weighted: Iterable[tuple[float, float]]) -> float | None:
     north = sum(weight * cos(angle) for angle, weight in pairs)
     if hypot(east, north) < 1e-9:
         return None
-    return degrees(atan2(east, north)) % 360
+    return round(degrees(atan2(east, north)), 6) % 360  # or what is just below 0 becomes 360
 
 
 def rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
