@@ -30,7 +30,7 @@ RETENTION: Mapping[Stream, timedelta | None] = {
     "s": timedelta(days=90),
     "l": timedelta(days=30),
 }
-FRESH = timedelta(minutes=1)  # a report this young: what came after it may still be on its way
+FRESH = timedelta(minutes=2)  # a report this young: what came after it may still be on its way
 
 
 class LaneAudit(msgspec.Struct, frozen=True, kw_only=True):

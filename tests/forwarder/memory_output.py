@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from clima_core.errors import UnavailableError
 from clima_core.identity import Lane, Stream, event_id
 from clima_core.wire import StationReport
-from clima_forwarder.outputs.base import DeadLetter, Document, Found, Result
+from clima_forwarder.outputs.base import DeadLetter, Document, Found, Highest, Result
 
 Key = tuple[str, Lane, int]
 
@@ -80,14 +80,23 @@ class MemoryOutput:
         ]
         return sorted(found, key=lambda each: each.sequence)
 
-    async def highest(self, station: str, journal: str) -> dict[Stream, int]:
+    async def highest(self, station: str, journal: str) -> dict[Stream, Highest]:
         highest: dict[Stream, int] = {}
         for of, lane, sequence in [key for index in self.indices for key in index] + [
             *self.letters
         ]:
             if (of, lane.journal) == (station, journal):
                 highest[lane.stream] = max(highest.get(lane.stream, 0), sequence)
-        return highest
+        reported = {
+            lane.stream: lane.last
+            for report in self.last_reports.values()
+            for lane in report.lanes
+            if (report.station, lane.journal) == (station, journal)
+        }
+        return {
+            stream: Highest(highest.get(stream, 0), reported.get(stream, 0))
+            for stream in {*highest, *reported}
+        }
 
     async def report(self, reports: Sequence[StationReport]) -> None:
         self.last_reports |= {report.station: report for report in reports}

@@ -67,6 +67,13 @@ class Found(NamedTuple):
     body: bytes | None
 
 
+class Highest(NamedTuple):
+    """The highest sequence that is stored or dead-lettered, and that was reported as assigned."""
+
+    stored: int = 0
+    reported: int = 0
+
+
 class Output(Protocol):
     """The writing side of a store. All calls run in one event loop and never block it."""
 
@@ -94,8 +101,8 @@ class Output(Protocol):
         that is stored twice is found twice.
         """
 
-    async def highest(self, station: str, journal: str) -> dict[Stream, int]:
-        """The highest sequence seen per stream: stored, dead-lettered, or reported as assigned."""
+    async def highest(self, station: str, journal: str) -> dict[Stream, Highest]:
+        """The highest sequences of a journal that the store knows of, per stream."""
 
     async def report(self, reports: Sequence[StationReport]) -> None:
         """Keep what stations say of their lanes; per lane the newest `reported` wins."""

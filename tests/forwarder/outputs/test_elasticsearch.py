@@ -16,7 +16,7 @@ from clima_core.configuration import Secret, convert
 from clima_core.errors import ConfigurationError, UnavailableError
 from clima_core.identity import DATA_SETS, Lane
 from clima_core.ranges import Ranges
-from clima_forwarder.outputs.base import Found
+from clima_forwarder.outputs.base import Found, Highest
 from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 from clima_forwarder.outputs.elasticsearch.output import Output
@@ -226,7 +226,7 @@ async def test_a_rollover_frees_the_identities_and_the_audit_sees_it(
         assert [4, 4] == [each.sequence for each in found]
         presence = await archive.presence(station, lane)
         assert (Ranges([(1, 20)]), Ranges([(4, 5)])) == presence[:2]
-        assert {"w": 20} == await output.highest(station, journal)
+        assert {"w": Highest(20, 0)} == await output.highest(station, journal)
 
 
 async def test_copies_under_another_id_are_found_and_hide_no_gap(

@@ -24,7 +24,7 @@ from clima_core.identity import DATA_SETS, DEAD_LETTERS, STREAMS, Lane, Stream
 from clima_core.reading import rfc3339
 from clima_core.wire import LaneReport, StationReport
 from clima_elk import elasticsearch as assets
-from clima_forwarder.outputs.base import FIND_LIMIT, DeadLetter, Document, Found, Result
+from clima_forwarder.outputs.base import FIND_LIMIT, DeadLetter, Document, Found, Highest, Result
 from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Cause, Connection
 
@@ -141,7 +141,7 @@ class Output:
                 found += (Found(hit.sort[0], bytes(hit.source) or None) for hit in hits.hits)
         return sorted(found, key=lambda one: one.sequence)
 
-    async def highest(self, station: str, journal: str) -> dict[Stream, int]:
+    async def highest(self, station: str, journal: str) -> dict[Stream, Highest]:
         data_streams = [DATA_SETS[stream].name for stream in STREAMS]
         await self._connection.refresh(*data_streams, DEAD_LETTERS.name, JOURNALS)
         lane = of_lane(station, journal)
@@ -159,12 +159,14 @@ class Output:
             )
         ]
         answers = await self._connection.searches(_Highest, *searches)
-        seen: dict[Stream, int] = {}
-        for number, answer in enumerate(answers):
-            if last := answer.aggregations.last.value:
-                stream = STREAMS[number // 3]
-                seen[stream] = max(seen.get(stream, 0), int(last))
-        return seen
+        lasts = [int(answer.aggregations.last.value or 0) for answer in answers]
+        return {
+            stream: Highest(max(stored, dead), reported)
+            for stream, stored, dead, reported in zip(
+                STREAMS, lasts[0::3], lasts[1::3], lasts[2::3], strict=True
+            )
+            if stored or dead or reported
+        }
 
     async def report(self, reports: Sequence[StationReport]) -> None:
         lines = [_report(report, lane) for report in reports for lane in report.lanes]

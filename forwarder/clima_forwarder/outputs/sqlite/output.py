@@ -11,7 +11,7 @@ import msgspec
 from clima_core.identity import Lane, Stream
 from clima_core.reading import rfc3339
 from clima_core.wire import StationReport
-from clima_forwarder.outputs.base import FIND_LIMIT, DeadLetter, Document, Found, Result
+from clima_forwarder.outputs.base import FIND_LIMIT, DeadLetter, Document, Found, Highest, Result
 from clima_forwarder.outputs.sqlite import Options
 from clima_forwarder.outputs.sqlite.database import Database
 
@@ -25,11 +25,13 @@ SELECT sequence, NULL FROM deadletters WHERE lane = :lane AND sequence BETWEEN :
 ORDER BY sequence
 """
 _HIGHEST = """
-SELECT stream, max(
-    coalesce((SELECT max(sequence) FROM records WHERE lane = id), 0),
-    coalesce((SELECT max(sequence) FROM deadletters WHERE lane = id), 0),
+SELECT stream,
+    max(
+        coalesce((SELECT max(sequence) FROM records WHERE lane = id), 0),
+        coalesce((SELECT max(sequence) FROM deadletters WHERE lane = id), 0)
+    ),
     coalesce((SELECT json_extract(CAST(report AS TEXT), '$.last') FROM reports WHERE lane = id), 0)
-) FROM lanes WHERE station = ? AND journal = ?
+FROM lanes WHERE station = ? AND journal = ?
 """
 _REPORT = """
 INSERT INTO reports VALUES (?, ?, ?)
@@ -105,9 +107,10 @@ class Output:
 
         return await self._database.read(work)
 
-    async def highest(self, station: str, journal: str) -> dict[Stream, int]:
-        def work(connection: sqlite3.Connection) -> dict[Stream, int]:
-            return dict(connection.execute(_HIGHEST, (station, journal)).fetchall())
+    async def highest(self, station: str, journal: str) -> dict[Stream, Highest]:
+        def work(connection: sqlite3.Connection) -> dict[Stream, Highest]:
+            rows = connection.execute(_HIGHEST, (station, journal))
+            return {stream: Highest(stored, reported) for stream, stored, reported in rows}
 
         return await self._database.read(work)
 
