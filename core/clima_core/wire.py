@@ -60,9 +60,13 @@ class LaneReport(msgspec.Struct, frozen=True):
     stream: Stream
     first: SequenceNumber
     last: Highest
-    since: datetime
+    since: Annotated[datetime, msgspec.Meta(tz=True)]
     waiting: Pairs = []
     dropped: Annotated[list[Dropped], msgspec.Meta(max_length=MAX_PAIRS)] = []
+
+    def __post_init__(self) -> None:
+        if not 1 < self.since.year < 9999:  # at the edges a time zone leads out of the calendar
+            raise ValueError(f"since {self.since.year} is no time that a journal began")
 
     @property
     def lane(self) -> Lane:

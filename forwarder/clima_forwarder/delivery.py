@@ -9,6 +9,10 @@ What always holds:
 - An id that is there with *other* content is a conflict, never an acknowledgement: a clone or
   a restored card used the sequence twice, and the station has to number its record anew.
 - What the store refuses for good becomes a dead letter, alone, and only then counts as done.
+- Whatever else goes wrong at the store, be it down, full or locked, is said by `Health` and
+  tried again for as long as it lasts: it is the operator's to mend, and no reading's fault.
+
+The caller sees to it that no two deliveries have the same record in hand at once.
 
 Nothing here survives the process and nothing has to: what was not acknowledged still lies on
 the station.
@@ -26,7 +30,7 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from clima_core.errors import UnavailableError
+from clima_core.errors import ClimaError, UnavailableError
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 from clima_forwarder.bulk import Bulk
@@ -85,7 +89,7 @@ class Delivery:
                 if pending:
                     await self._create(session, lane, pending, refused, done)
                 self._health.store_worked()
-            except UnavailableError as error:
+            except ClimaError as error:
                 self._health.store_failed(str(error))
             suspects, since = Ranges.of(pending), time.monotonic()
             if pending:
@@ -107,7 +111,7 @@ class Delivery:
         store asks to try it again, which raises UnavailableError when the rest is settled.
         """
         documents = list(pending.values())
-        session.attempt(lane, Ranges.of(pending))
+        session.attempts.add(lane, Ranges.of(pending))
         results = await self._bulk.create(documents)
         busy = ""
         for document, result in zip(documents, results, strict=True):
@@ -138,19 +142,27 @@ class Delivery:
                     for found in await self._find(session.station, lane, suspects, since):
                         if found.body is None and found.sequence in pending:
                             done.dead.append(pending.pop(found.sequence))
-                session.attempt(lane, Ranges.of(pending))
-                results = await self._output.dead_letter(list(pending.values()))
-                for letter, result in zip(list(pending.values()), results, strict=True):
-                    if result.status in {"stored", "exists"}:
-                        done.dead.append(pending.pop(letter.sequence))
-                    else:
-                        log.error("dead_letter_refused", id=letter.id, reason=result.reason)
-            except UnavailableError as error:
+                if pending:
+                    await self._dead_letter(session, lane, pending, done)
+                self._health.store_worked()
+            except ClimaError as error:
                 self._health.store_failed(str(error))
             suspects, since = Ranges.of(pending), time.monotonic()
             if pending:
                 await asyncio.sleep(_pause(failures))
                 failures += 1
+
+    async def _dead_letter(
+        self, session: Session, lane: Lane, pending: dict[int, DeadLetter], done: Delivered
+    ) -> None:
+        letters = list(pending.values())
+        session.attempts.add(lane, Ranges.of(pending))
+        results = await self._output.dead_letter(letters)
+        for letter, result in zip(letters, results, strict=True):
+            if result.status in {"stored", "exists"}:
+                done.dead.append(pending.pop(letter.sequence))
+            elif result.status == "refused":
+                log.error("dead_letter_refused", id=letter.id, reason=result.reason)
 
     async def _find(self, station: str, lane: Lane, sequences: Ranges, since: float) -> list[Found]:
         first, last = sequences.first or 0, sequences.last or 0

@@ -111,7 +111,7 @@ async def _open_store(output: Output, health: Health) -> None:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(STORE_RETRY_CAP_S, pause * 2)
         else:
-            health.store_worked()
+            health.store_opened()
             return
 
 

@@ -18,6 +18,7 @@ class Health:
 
     def __init__(self) -> None:
         self.problems: dict[str, str] = {"store": "not opened yet"}
+        self.store_is_open = False
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -27,6 +28,11 @@ class Health:
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever the store begins or ceases to work."""
         self._listeners.append(listener)
+
+    def store_opened(self) -> None:
+        """The store is reached, checked and set up; before that nothing may be written to it."""
+        self.store_is_open = True
+        self.store_worked()
 
     def store_failed(self, reason: str) -> None:
         """An attempt failed in a way that may pass."""
@@ -38,7 +44,7 @@ class Health:
 
     def store_worked(self) -> None:
         """The store took something, or answered."""
-        if self.problems.pop("store", None) is not None:
+        if self.store_is_open and self.problems.pop("store", None) is not None:
             log.info("store_available")
             self._tell()
 

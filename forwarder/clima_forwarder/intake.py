@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -18,7 +18,8 @@ from clima_core.wire import Batch
 from clima_forwarder.outputs.base import DeadLetter, Document
 
 AHEAD = timedelta(minutes=10)
-SOURCES_LIMIT = 32  # sensors in one record, and quantities of one sensor
+NAMES_LIMIT = 32  # sensors in one record, quantities of one sensor, flags, labels
+MESSAGE_LIMIT = 500
 
 _decoder = msgspec.json.Decoder(Record)
 
@@ -27,7 +28,7 @@ class _UnfitError(Exception):
     """A record that may not be stored; `code` and a sentence."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message[:MESSAGE_LIMIT])
         self.code = code
 
 
@@ -98,9 +99,9 @@ def _check_content(record: Record) -> None:
     if moment.tzinfo is None:
         raise _UnfitError("invalid", "@timestamp has no time zone")
     if moment < EARLIEST:
-        raise _UnfitError("before_2000", f"@timestamp is {moment.astimezone(UTC):%Y-%m-%d}")
-    if record.sensor is not None and (
-        len(record.sensor) > SOURCES_LIMIT
-        or any(len(values) > SOURCES_LIMIT for values in record.sensor.values())
-    ):
-        raise _UnfitError("invalid", f"sensor has more than {SOURCES_LIMIT} entries")
+        raise _UnfitError("before_2000", f"@timestamp is {moment.isoformat()}")
+    sensors = record.sensor or {}
+    for names in (sensors, record.quality, record.labels, *sensors.values()):
+        if names and len(names) > NAMES_LIMIT:
+            text = f"{len(names)} names in sensor, a sensor, quality or labels"
+            raise _UnfitError("invalid", f"{text}; at most {NAMES_LIMIT} each")

@@ -22,6 +22,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.answers_lost = Counter(
+            "clima_answers_lost",
+            "Answers to stations that were gone, or did not read",
+            registry=self.registry,
+        )
         self.live = Counter("clima_live_readings", "Live readings", registry=self.registry)
         self.clones = Counter(
             "clima_cloned_keys",

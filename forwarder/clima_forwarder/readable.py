@@ -2,7 +2,8 @@
 
 libzmq signals through a file descriptor, and only when its state *changes*: whoever is woken
 has to take all there is, and any send may swallow a signal. So `drain` reads until there is
-nothing left, and `poke`, called after sending, has it look once more.
+nothing left, and `poke`, called after sending, has it look once more. For the same reason no
+message may end the reading, whatever it does to `receive`: the ones behind it would lie there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import structlog
 import zmq
+
+log = structlog.get_logger("clima_forwarder.readable")
 
 BURST = 100  # messages handled before the loop gets a turn
 
@@ -45,7 +49,10 @@ class Readable:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
-            self._receive(frames)
+            try:
+                self._receive(frames)
+            except Exception:  # a fault of ours: said, and the next message is another
+                log.exception("message_failed")
         self.poke()
 
     def close(self) -> None:
