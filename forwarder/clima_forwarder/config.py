@@ -12,7 +12,7 @@ from msgspec import Meta
 from clima_core import configuration
 from clima_forwarder.outputs import elasticsearch, sqlite
 
-ENVIRONMENT_PREFIX = "CLIMA"
+ENVIRONMENT_PREFIX = "CLIMA_FORWARDER"
 STATE = Path.home() / ".clima"
 
 Address = Annotated[

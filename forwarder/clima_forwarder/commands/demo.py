@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -197,14 +198,16 @@ def _table(parts: Sequence[Part], arrived: Mapping[str, Arrived]) -> Table:
 
 def _next(stage: Stage, arguments: argparse.Namespace) -> str:
     """Where the data lies, and what to try with it."""
+    clima = _shown(Path(sys.argv[0]).absolute()) if Path(sys.argv[0]).name == "clima" else "clima"
     given = f"--config {_shown(stage.forwarder)}"
     store = arguments.url if arguments.output == "elasticsearch" else _shown(stage.folder)
     return (
         f"The data lies in {store}; configurations, keys and logs in {_shown(stage.folder)}.\n"
         "Try next:\n"
-        f"  clima audit {given}\n"
-        f"  clima readings {given} --station {stage.parts[0].id} --every 1d\n"
-        f"  clima demo --speed 3600      and beside it, in another terminal: clima watch …"
+        f"  {clima} audit {given}\n"
+        f"  {clima} readings {given} --station {stage.parts[0].id} --every 1d\n"
+        f"  {clima} demo --speed 3600\n"
+        f"  {clima} watch {given}        (meanwhile, in another terminal)"
     )
 
 

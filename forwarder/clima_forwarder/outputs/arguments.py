@@ -18,7 +18,8 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     store.add_argument(
         "--url",
         help="an Elasticsearch instead of the configured output; credentials by"
-        " CLIMA_OUTPUT__API_KEY, or CLIMA_OUTPUT__USERNAME and CLIMA_OUTPUT__PASSWORD",
+        " CLIMA_FORWARDER_OUTPUT__API_KEY, or CLIMA_FORWARDER_OUTPUT__USERNAME and"
+        " CLIMA_FORWARDER_OUTPUT__PASSWORD",
     )
     store.add_argument("--database", type=Path, metavar="FILE", help="an SQLite file instead of it")
 

@@ -16,7 +16,7 @@ from clima_forwarder.cli import main
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator stands in an empty folder, and keeps the keys in `keys`."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLIMA_STATIONS__DIRECTORY", "keys")
+    monkeypatch.setenv("CLIMA_FORWARDER_STATIONS__DIRECTORY", "keys")
 
 
 def test_a_station_is_let_in_listed_and_put_out(capsys: pytest.CaptureFixture[str]) -> None:
