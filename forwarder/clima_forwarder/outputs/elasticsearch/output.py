@@ -13,8 +13,7 @@ What always holds:
 
 import base64
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -103,12 +102,14 @@ class Output:
         await self._connection.close()
 
     async def create(self, documents: Sequence[Document]) -> list[Result]:
-        return await self._write(
-            [
-                b'%b%d"}}\n%b\n' % (_create(each.station, each.lane), each.sequence, each.body)
-                for each in documents
-            ]
-        )
+        lines: list[bytes] = []
+        station, lane, action = "", None, b""
+        for each in documents:  # hundreds of a lane in a row: the action is made for the first
+            if each.lane is not lane or each.station is not station:
+                station, lane = each.station, each.lane
+                action = _create(station, lane)
+            lines.append(b'%b%d"}}\n%b\n' % (action, each.sequence, each.body))
+        return await self._write(lines)
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Result]:
         return await self._write(
@@ -174,7 +175,7 @@ class Output:
             if result.status in ("refused", "retry"):  # `exists`: a newer one is there
                 raise UnavailableError(f"a station's report could not be kept: {result.reason}")
 
-    async def _write(self, lines: Iterable[bytes]) -> list[Result]:
+    async def _write(self, lines: Sequence[bytes]) -> list[Result]:
         results: list[Result] = []
         for body, count in _bulks(lines):
             answer = await self._connection.request(
@@ -213,9 +214,8 @@ def of_lane(
     return filters
 
 
-@lru_cache(maxsize=10_000)
 def _create(station: str, lane: Lane) -> bytes:
-    """The action line of a record up to its sequence: a batch has one for all its records."""
+    """The action line of a lane's records, up to the sequence."""
     index = DATA_SETS[lane.stream].name
     return (
         f'{{"create":{{"_index":"{index}","_id":"{station}:{lane.journal}:{lane.stream}:'.encode()
@@ -226,12 +226,15 @@ def _lines(action: dict[str, Any], body: dict[str, Any]) -> bytes:
     return b"%b\n%b\n" % (msgspec.json.encode(action), msgspec.json.encode(body))
 
 
-def _bulks(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+def _bulks(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
     """Bodies of at most `BULK_BYTES` (or one document), and how many documents each has."""
+    if lines and sum(map(len, lines)) <= BULK_BYTES:
+        yield b"".join(lines), len(lines)
+        return
     chunk: list[bytes] = []
     size = 0
     for line in lines:
-        if size + len(line) > BULK_BYTES and chunk:
+        if chunk and size + len(line) > BULK_BYTES:
             yield b"".join(chunk), len(chunk)
             chunk, size = [], 0
         chunk.append(line)
