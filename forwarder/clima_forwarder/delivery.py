@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -42,6 +42,8 @@ log = structlog.get_logger("clima_forwarder.delivery")
 
 RETRY_S, RETRY_CAP_S = 0.5, 15.0
 
+Sleep = Callable[[float], Awaitable[None]]
+
 
 @dataclass
 class Delivered:
@@ -55,8 +57,9 @@ class Delivered:
 class Delivery:
     """Delivers to one output. It tries until the store has answered for every record."""
 
-    def __init__(self, output: Output, health: Health) -> None:
+    def __init__(self, output: Output, health: Health, sleep: Sleep = asyncio.sleep) -> None:
         self._output = output
+        self._sleep = sleep
         self._bulk = Bulk(output)
         self._health = health
 
@@ -93,7 +96,7 @@ class Delivery:
                 self._health.store_failed(str(error))
             suspects, since = Ranges.of(pending), time.monotonic()
             if pending:
-                await asyncio.sleep(_pause(failures))
+                await self._sleep(_pause(failures))
                 failures += 1
         return refused
 
@@ -149,7 +152,7 @@ class Delivery:
                 self._health.store_failed(str(error))
             suspects, since = Ranges.of(pending), time.monotonic()
             if pending:
-                await asyncio.sleep(_pause(failures))
+                await self._sleep(_pause(failures))
                 failures += 1
 
     async def _dead_letter(

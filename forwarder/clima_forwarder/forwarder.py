@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
+import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
@@ -22,10 +25,14 @@ from clima_forwarder.outputs.base import Output
 from clima_forwarder.router import Router
 from clima_forwarder.stations import Stations
 
+if sys.platform != "win32":
+    import resource
+
 log = structlog.get_logger("clima_forwarder.forwarder")
 
 STORE_RETRY_S, STORE_RETRY_CAP_S = 1.0, 30.0
 MEMORY_CHECK_S = 1.0
+DESCRIPTORS = 10_000
 
 
 class OutOfMemoryError(ClimaError):
@@ -38,28 +45,34 @@ async def serve(config: Configuration) -> None:
     """Run until SIGTERM or SIGINT. Nothing that was accepted needs saving: see design point 1."""
     stopped = asyncio.Event()
     _on_signals(stopped)
+    _raise_descriptor_limit()
     health, metrics = Health(), Metrics()
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     pair = keys.load_or_create(config.stations.key_file)
     stations = Stations(
         config.stations.directory,
         report=lambda problem: log.error("station_file_refused", reason=problem),
     )
-    output = open_output(config.output)
-    feed = Feed(context, config.feed.address)
-    router = Router(
-        context,
-        config.stations.listen,
-        pair,
-        stations=stations,
-        output=output,
-        feed=feed,
-        health=health,
-        metrics=metrics,
-        heartbeat_s=config.stations.heartbeat_s,
-    )
-    http = Http(router, health, metrics)
-    try:
+    async with AsyncExitStack() as opened:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        opened.callback(context.term)
+        feed = Feed(context, config.feed.address)
+        opened.callback(feed.close)
+        output = open_output(config.output)
+        opened.push_async_callback(output.close)
+        router = Router(
+            context,
+            config.stations.listen,
+            pair,
+            stations=stations,
+            output=output,
+            feed=feed,
+            health=health,
+            metrics=metrics,
+            heartbeat_s=config.stations.heartbeat_s,
+        )
+        opened.push_async_callback(router.close)
+        http = Http(router, health, metrics)
+        opened.push_async_callback(http.close)
         url = await http.open(config.http.host, config.http.port)
         log.info(
             "forwarder_started",
@@ -69,13 +82,7 @@ async def serve(config: Configuration) -> None:
             public_key=pair.public,
         )
         await _until_stopped(stopped, output, health, config.limits.memory_bytes)
-    finally:
-        await router.close()
-        await http.close()
-        await output.close()
-        feed.close()
-        context.term()
-        log.info("forwarder_stopped")
+    log.info("forwarder_stopped")
 
 
 async def _until_stopped(
@@ -129,7 +136,18 @@ async def _watch_memory(limit_bytes: int) -> None:
 def _resident_bytes() -> int | None:
     """What the process holds in memory; None where the system does not say."""
     statm = Path("/proc/self/statm")
-    return int(statm.read_text("ascii").split()[1]) * 4096 if statm.exists() else None
+    if not statm.exists():
+        return None
+    return int(statm.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _raise_descriptor_limit() -> None:
+    """Each station takes one; the usual 1024 are there for programs that use `select`."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _on_signals(stopped: asyncio.Event) -> None:

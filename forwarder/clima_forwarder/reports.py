@@ -12,7 +12,9 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from clima_core.errors import UnavailableError
+import msgspec
+
+from clima_core.errors import ClimaError
 from clima_core.identity import Lane
 from clima_core.wire import LaneReport, StationReport
 from clima_forwarder.outputs.base import Output
@@ -28,10 +30,20 @@ class Reports:
         self._newest: dict[str, StationReport] = {}
         self._written: dict[str, dict[Lane, LaneReport]] = {}
         self._due: dict[str, float] = {}
+        self._lasts: dict[str, dict[Lane, int]] = {}
+
+    def heard(self, station: str, lane: Lane, last: int) -> None:
+        """What the store has of a lane's last sequence, from an earlier report."""
+        lasts = self._lasts.setdefault(station, {})
+        lasts[lane] = max(last, lasts.get(lane, 0))
 
     def put(self, station: str, lanes: Sequence[LaneReport]) -> None:
-        """Take a station's word."""
-        self._newest[station] = StationReport(station, datetime.now(UTC), list(lanes))
+        """Take a station's word; a PING may be without."""
+        if lanes:
+            earlier = self._lasts.get(station, {})
+            raised = [_raised(lane, earlier.get(lane.lane, 0)) for lane in lanes]
+            self._lasts[station] = {lane.lane: lane.last for lane in raised}
+            self._newest[station] = StationReport(station, datetime.now(UTC), raised)
 
     async def flush(self, *, everything: bool = False) -> None:
         """Write what has changed and is due; while the store is away, keep it."""
@@ -45,7 +57,7 @@ class Reports:
         if writing := [report for report in changed if report.lanes]:
             try:
                 await self._output.report(writing)
-            except UnavailableError:
+            except ClimaError:
                 return
         for station, report in due.items():
             self._due[station] = moment + INTERVAL_S
@@ -57,3 +69,8 @@ class Reports:
         written = self._written.get(report.station, {})
         lanes = [each for each in report.lanes if written.get(each.lane) != each]
         return StationReport(report.station, report.reported, lanes)
+
+
+def _raised(report: LaneReport, last: int) -> LaneReport:
+    """A spool that was rolled back says less than it did; what it had assigned is missed still."""
+    return report if last <= report.last else msgspec.structs.replace(report, last=last)

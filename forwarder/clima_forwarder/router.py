@@ -89,7 +89,8 @@ class Router:
         for task in self._tasks:
             task.cancel()
         await self._batches.close(patience_s)
-        await self._reports.flush(everything=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._reports.flush(everything=True), patience_s)
         self._admission.close()
         self._socket.close(linger=500)
 
