@@ -15,8 +15,7 @@ from clima_agent import config
 from clima_agent.cli import add_config
 from clima_agent.lock import exclusive
 from clima_agent.spool.file import SpoolFile
-from clima_agent.spool.ledger import Ledger
-from clima_agent.spool.spool import ledgers_in
+from clima_agent.spool.ledger import Ledger, ledgers_in
 from clima_core import keys
 from clima_core.errors import EXIT_OK, UnavailableError
 

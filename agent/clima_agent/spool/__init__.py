@@ -4,12 +4,14 @@ spool.py     the Spool: append, sync, read, acknowledge; its invariants in prose
 ledger.py    what became of each sequence of a lane: acknowledged, dropped, or still waiting
 room.py      staying within limits, and getting out of a full disk
 file.py      the SQLite file: its format, its transactions, what counts as damage
+recovery.py  a new spool in place of a damaged one
 salvage.py   reading records out of a file that SQLite no longer can
 """
 
-from clima_agent.spool.file import SpoolDamagedError
+from clima_agent.spool.file import SpoolDamagedError, SpoolFullError
 from clima_agent.spool.ledger import Ledger
+from clima_agent.spool.recovery import recover
 from clima_agent.spool.room import Limits
-from clima_agent.spool.spool import Spool, recover
+from clima_agent.spool.spool import Spool
 
-__all__ = ["Ledger", "Limits", "Spool", "SpoolDamagedError", "recover"]
+__all__ = ["Ledger", "Limits", "Spool", "SpoolDamagedError", "SpoolFullError", "recover"]

@@ -1,9 +1,10 @@
 """The spool's SQLite file: format, transactions and damage; no policy.
 
 `record.id` is `lane << 48 | sequence`, so each lane grows at its own end of the tree and a batch
-is one range scan. `record.checksum` is the CRC-32 of the body, begun with the low half of the
-id, so that neither a rotten body nor one under a wrong number passes. Pages of 1 kB hold one
-record: at a reading per 10 s they cost the card about half the bytes that 4 kB pages do.
+is one range scan. `record.checksum` is the CRC-32 of the body, begun with that of the id, so that
+neither a rotten body nor one under a wrong number passes; the rows of the account have checksums
+too, because a rotten one would say that records are stored which nobody was sent. Pages of 1 kB
+hold one record: at a reading per 10 s they cost the card about half the bytes that 4 kB pages do.
 
 WAL mode. A plain transaction is written to the log and survives the death of the process; a
 durable one is flushed too, and its flush covers every transaction before it.
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 from clima_core.errors import ClimaError, UnavailableError
 from clima_core.identity import Lane
-from clima_core.ranges import Ranges
+from clima_core.ranges import Pair, Ranges
 
 FORMAT = 1
 PAGE_BYTES = 1024
@@ -30,27 +31,31 @@ _SCHEMA = f"""
 BEGIN;
 CREATE TABLE lane (number INTEGER PRIMARY KEY, journal TEXT NOT NULL, stream TEXT NOT NULL,
                    since TEXT NOT NULL, adopted INTEGER NOT NULL, never_sent_from INTEGER,
-                   UNIQUE (journal, stream));
+                   checksum INTEGER NOT NULL, UNIQUE (journal, stream));
 CREATE TABLE record (id INTEGER PRIMARY KEY, recorded INTEGER NOT NULL,
                      checksum INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE TABLE settled (lane INTEGER, how TEXT, first INTEGER, last INTEGER NOT NULL,
-                      PRIMARY KEY (lane, how, first)) WITHOUT ROWID;
+                      checksum INTEGER NOT NULL, PRIMARY KEY (lane, how, first)) WITHOUT ROWID;
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NEWEST_FORMAT = 255  # anything above, in one byte of four, is no format but damage
+_LATEST = 2**34  # seconds since 1970 that a record may claim: the year 2514
+# A constraint that does not hold means that the account and the records disagree.
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT}
 _DAMAGED_READS = {
     sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_SHORT_READ,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 
 
 class SpoolDamagedError(ClimaError):
     """The spool's file is damaged: `recover` puts it aside and saves what can be read."""
 
 
-class SpoolFullError(ClimaError):
+class SpoolFullError(UnavailableError):
     """The file system has no room for what was to be written; nothing of it was."""
 
 
@@ -66,7 +71,11 @@ class LaneRow(NamedTuple):
 
 def checksum(record_id: int, body: bytes) -> int:
     """The CRC-32 that is stored with a record."""
-    return zlib.crc32(body, record_id & 0xFFFFFFFF)
+    return zlib.crc32(body, zlib.crc32(record_id.to_bytes(8, "big")))
+
+
+def _row_checksum(*values: object) -> int:
+    return zlib.crc32(repr(values).encode())
 
 
 class SpoolFile:
@@ -78,19 +87,19 @@ class SpoolFile:
         Read-only it may be looked at while its owner is at work.
         """
         self.path = path
+        if read_only:
+            self._connection = self._connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+            return
+        if path != ":memory:":
+            _refuse_log_without_file(Path(path))
+        self._connection = self._connect(path)
         try:
-            with self._translated():
-                if read_only:
-                    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
-                    self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-                    return
-                self._connection = sqlite3.connect(path, isolation_level=None)
-                self._connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = NORMAL")
-                self._check()
-        except sqlite3.Error as error:
-            raise UnavailableError(f"{path}: {error}; is the folder writable?") from error
+            self._all(f"PRAGMA page_size = {PAGE_BYTES}")
+            self._all("PRAGMA journal_mode = WAL")
+            self._check()
+        except BaseException:
+            self.close()  # or it would be closed later, and remove the log of its successor
+            raise
 
     def close(self) -> None:
         self._connection.close()
@@ -111,10 +120,11 @@ class SpoolFile:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the file, as far as the disk has room."""
-        with self._translated():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def checkpoint(self) -> bool:
+        """Move the write-ahead log into the file and empty it; whether anything was in it."""
+        ((_, _, moved),) = self._all("PRAGMA wal_checkpoint(FULL)")
+        ((busy, _, _),) = self._all("PRAGMA wal_checkpoint(TRUNCATE)")
+        return bool(moved > 0 and not busy)
 
     @property
     def used_bytes(self) -> int:
@@ -125,45 +135,57 @@ class SpoolFile:
 
     def lanes(self) -> list[LaneRow]:
         """Every lane, in the order of their making."""
-        rows = self._all(
-            "SELECT number, journal, stream, since, adopted, never_sent_from "
-            "FROM lane ORDER BY number"
-        )
         return [
             LaneRow(number, Lane(journal, stream), datetime.fromisoformat(since), bool(adopted), n)
-            for number, journal, stream, since, adopted, n in rows
+            for number, journal, stream, since, adopted, n in self._checked(
+                "SELECT number, journal, stream, since, adopted, never_sent_from, checksum "
+                "FROM lane ORDER BY number"
+            )
         ]
 
-    def add_lane(self, row: LaneRow) -> None:
+    def put_lane(self, row: LaneRow) -> None:
+        """Add a lane, or change one."""
+        number, lane, since, adopted, never_sent_from = row
+        values = (number, *lane, since.isoformat(), int(adopted), never_sent_from)
         self._all(
-            "INSERT INTO lane VALUES (?, ?, ?, ?, ?, ?)",
-            (row.number, *row.lane, row.since.isoformat(), row.adopted, row.never_sent_from),
+            "INSERT OR REPLACE INTO lane VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*values, _row_checksum(*values)),
         )
 
-    def set_never_sent_from(self, number: int, sequence: int | None) -> None:
-        self._all("UPDATE lane SET never_sent_from = ? WHERE number = ?", (sequence, number))
-
     def settled(self, number: int) -> Iterator[tuple[str, Ranges]]:
-        """What was written down as settled: how, and which sequences."""
-        for how, first, last in self._all(
-            "SELECT how, first, last FROM settled WHERE lane = ?", (number,)
+        """What was written down of a lane: how, and which sequences."""
+        for _, how, first, last in self._checked(
+            "SELECT lane, how, first, last, checksum FROM settled WHERE lane = ?", (number,)
         ):
             yield how, Ranges([(first, last)])
 
     def save_settled(self, rows: Iterable[tuple[int, str, int, int]]) -> None:
-        """Replace what is written down as settled by rows of lane, how, first, last."""
+        """Replace what is written down by rows of lane, how, first, last."""
         self._all("DELETE FROM settled")
-        self._connection.executemany("INSERT INTO settled VALUES (?, ?, ?, ?)", rows)
+        self._connection.executemany(
+            "INSERT INTO settled VALUES (?, ?, ?, ?, ?)",
+            ((*row, _row_checksum(*row)) for row in rows),
+        )
 
     # -- records ---------------------------------------------------------------------------
 
     def insert(self, number: int, first: int, recorded: int, bodies: Iterable[bytes]) -> None:
-        """Put records into a lane, numbered from `first`."""
+        """Put records into a lane, numbered from `first`; none of them may be there."""
         ids = enumerate(bodies, number << SHIFT | first)
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?)",
-            ((id_, recorded, checksum(id_, body), body) for id_, body in ids),
+        with self._translated():
+            self._connection.executemany(
+                "INSERT INTO record VALUES (?, ?, ?, ?)",
+                ((id_, recorded, checksum(id_, body), body) for id_, body in ids),
+            )
+
+    def insert_if_missing(self, number: int, sequence: int, recorded: int, body: bytes) -> bool:
+        """Put one record into a lane; False when there is one of that number."""
+        id_ = number << SHIFT | sequence
+        rows = self._all(
+            "INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?) RETURNING id",
+            (id_, recorded, checksum(id_, body), body),
         )
+        return bool(rows)
 
     def bodies(self, number: int, first: int, last: int) -> Iterator[bytes]:
         """The bodies from `first` on, up to the first that is missing or fails its checksum."""
@@ -178,30 +200,39 @@ class SpoolFile:
                 yield body
                 expected += 1
 
-    def sequences(self, number: int, first: int, last: int) -> Iterator[int]:
-        """The sequences of a lane that are there."""
+    def runs(self, number: int, first: int = 0, last: int = 2**SHIFT - 1) -> Iterator[Pair]:
+        """The sequences of a lane that are there, as runs without a hole."""
+        begun = previous = None
         with self._translated():
             for (id_,) in self._connection.execute(
                 "SELECT id FROM record WHERE id BETWEEN ? AND ? ORDER BY id",
                 _span(number, first, last),
             ):
-                yield id_ - (number << SHIFT)
+                sequence = id_ - (number << SHIFT)
+                if begun is None or previous is None:
+                    begun = sequence
+                elif sequence != previous + 1:
+                    yield begun, previous
+                    begun = sequence
+                previous = sequence
+        if begun is not None and previous is not None:
+            yield begun, previous
 
-    def held(self, number: int) -> Ranges:
-        """From the lowest to the highest sequence that is there."""
-        span = _span(number, 0, 2**SHIFT - 1)
-        first, last = self._all(
+    def held(self, number: int, first: int = 0, last: int = 2**SHIFT - 1) -> Ranges:
+        """From the lowest to the highest of a lane's sequences `first..last` that is there."""
+        span = _span(number, first, last)
+        lowest, highest = self._all(
             "SELECT (SELECT min(id) FROM record WHERE id BETWEEN ? AND ?),"
             "       (SELECT max(id) FROM record WHERE id BETWEEN ? AND ?)",
             (*span, *span),
         )[0]
         base = number << SHIFT
-        return Ranges() if first is None else Ranges([(first - base, last - base)])
+        return Ranges() if lowest is None else Ranges([(lowest - base, highest - base)])
 
     def recorded(self, number: int, sequence: int) -> int | None:
-        """When a record was appended, in seconds since 1970."""
+        """When a record was appended, in seconds since 1970; None where that cannot be known."""
         rows = self._all("SELECT recorded FROM record WHERE id = ?", (number << SHIFT | sequence,))
-        return rows[0][0] if rows else None
+        return credible(rows[0][0]) if rows else None
 
     def delete(self, number: int, first: int, last: int) -> None:
         self._all("DELETE FROM record WHERE id BETWEEN ? AND ?", _span(number, first, last))
@@ -210,27 +241,39 @@ class SpoolFile:
 
     def _check(self) -> None:
         version = self._pragma("user_version")
-        if version > FORMAT:
+        if FORMAT < version <= _NEWEST_FORMAT:
             raise UnavailableError(
                 f"{self.path}: made by a newer clima-agent (format {version}); upgrade clima"
             )
-        if version == 0:
-            self._connection.executescript(_SCHEMA)
-        elif self._all("PRAGMA quick_check(1)") != [("ok",)]:
+        if version == 0 and not self._all("SELECT name FROM sqlite_schema"):
+            with self._translated():
+                self._connection.executescript(_SCHEMA)
+        elif version != FORMAT or self._all("PRAGMA quick_check(1)") != [("ok",)]:
             raise SpoolDamagedError(f"{self.path}: SQLite's quick_check found damage")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn SQLite's words for damage and for a full disk into ours."""
+        """Turn SQLite's words for damage, for a full disk and for the rest into ours."""
         try:
             yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0)
             if code & 0xFF in _DAMAGE or code in _DAMAGED_READS:
                 raise SpoolDamagedError(f"{self.path}: {error}") from error
-            if code & 0xFF == sqlite3.SQLITE_FULL:
+            if code in _FULL:
                 raise SpoolFullError(f"{self.path}: {error}") from error
-            raise
+            raise UnavailableError(f"{self.path}: {error}; is its folder writable?") from error
+
+    def _connect(self, name: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+        with self._translated():
+            return sqlite3.connect(name, uri=uri, isolation_level=None)
+
+    def _checked(self, query: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of the account, whose last column is their checksum."""
+        for *row, stored in self._all(query, values):
+            if _row_checksum(*row) != stored:
+                raise SpoolDamagedError(f"{self.path}: a row of its account is damaged")
+            yield tuple(row)
 
     def _all(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._translated():
@@ -238,6 +281,18 @@ class SpoolFile:
 
     def _pragma(self, name: str) -> int:
         return int(self._all(f"PRAGMA {name}")[0][0])
+
+
+def credible(recorded: object) -> int | None:
+    """A record's time if it can be one: no checksum guards it."""
+    return recorded if isinstance(recorded, int) and 0 <= recorded < _LATEST else None
+
+
+def _refuse_log_without_file(path: Path) -> None:
+    """SQLite would throw the log away, and with it the newest records."""
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
+        raise SpoolDamagedError(f"{path}: is gone, and its write-ahead log is not")
 
 
 def _span(number: int, first: int, last: int) -> tuple[int, int]:

@@ -8,14 +8,16 @@ assigned but would not survive a power cut yet, so nobody may be sent them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from clima_agent.spool.file import SpoolFile
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 from clima_core.wire import MAX_PAIRS, Dropped, LaneReport, pairs
 
 ACKNOWLEDGED = "acknowledged"
+ASSIGNED = "assigned"  # written down too: it outlives the records that it counts
 
 
 @dataclass
@@ -50,14 +52,20 @@ class Ledger:
         return Ranges([(1, self.synced)]) - self.settled
 
     def acknowledge(self, ranges: Ranges) -> None:
-        """The store has these; what was never sent cannot be acknowledged."""
-        self.acknowledged |= ranges.between(1, self.synced)
+        """The store has these, even if they were given up since they were sent.
+
+        What was never sent cannot be acknowledged.
+        """
+        stored = ranges.between(1, self.synced)
+        self.acknowledged |= stored
+        self.dropped = {reason: given_up - stored for reason, given_up in self.dropped.items()}
 
     def settle(self, how: str, ranges: Ranges) -> None:
         """Take over what was written down."""
+        self.last = max(self.last, ranges.last or 0)
         if how == ACKNOWLEDGED:
             self.acknowledged |= ranges
-        else:
+        elif how != ASSIGNED:
             self.dropped[how] = self.dropped.get(how, Ranges()) | ranges
 
     def drop(self, ranges: Ranges, reason: str) -> Ranges:
@@ -67,12 +75,20 @@ class Ledger:
             self.settle(reason, given_up)
         return given_up
 
+    def fate(self, sequence: int) -> str | None:
+        """Why a sequence was given up, if it was."""
+        return next((why for why, ranges in self.dropped.items() if sequence in ranges), None)
+
     def truncate(self, last: int) -> None:
         """Forget everything above `last`: it lives on under other numbers."""
         kept = Ranges([(1, last)])
         self.last, self.synced = last, min(self.synced, last)
         self.acknowledged &= kept
         self.dropped = {reason: ranges & kept for reason, ranges in self.dropped.items()}
+
+    def copy(self) -> Ledger:
+        """An account of its own, for a change that may have to be taken back."""
+        return replace(self, dropped=dict(self.dropped))
 
     def was_rolled_back(self, highest_seen: int) -> bool:
         """Whether somebody has seen a sequence that this spool has never sent.
@@ -85,24 +101,48 @@ class Ledger:
         return highest_seen >= limit
 
     def rows(self) -> Iterator[tuple[int, str, int, int]]:
-        """What is settled, as the file keeps it."""
-        for how, ranges in [(ACKNOWLEDGED, self.acknowledged), *self.dropped.items()]:
+        """The account as the file keeps it."""
+        assigned = Ranges([(1, self.last)])
+        for how, ranges in [
+            (ASSIGNED, assigned),
+            (ACKNOWLEDGED, self.acknowledged),
+            *self.dropped.items(),
+        ]:
             for first, last in ranges.pairs:
                 yield self.number, how, first, last
 
     def report(self) -> LaneReport:
-        """The lane as HELLO and PING carry it."""
+        """The lane as HELLO and PING carry it.
+
+        It ends where what was never sent begins: the forwarder takes what was reported for sent,
+        and a spool behind what was sent for one that was rolled back.
+        """
+        last = self.synced
+        if self.never_sent_from is not None:
+            last = min(last, self.never_sent_from - 1)
         dropped = [
             Dropped(first, last, reason)
             for reason, ranges in sorted(self.dropped.items())
-            for first, last in pairs(ranges)
+            for first, last in pairs(ranges.between(1, last))
         ]
         return LaneReport(
             journal=self.lane.journal,
             stream=self.lane.stream,
             first=1,
-            last=self.synced,
+            last=last,
             since=self.since,
-            waiting=pairs(self.waiting),
+            waiting=pairs(self.waiting.between(1, last)),
             dropped=dropped[:MAX_PAIRS],
         )
+
+
+def ledgers_in(file: SpoolFile) -> dict[Lane, Ledger]:
+    """The account of every lane as it is written down, in the order of their making."""
+    ledgers: dict[Lane, Ledger] = {}
+    for row in file.lanes():
+        ledger = Ledger(*row)
+        for how, ranges in file.settled(row.number):
+            ledger.settle(how, ranges)
+        ledger.last = ledger.synced = max(file.held(row.number).last or 0, ledger.last)
+        ledgers[row.lane] = ledger
+    return ledgers

@@ -4,19 +4,22 @@ Acknowledged records are kept for repair while they are young and there is room;
 oldest first. Records that wait go only when the spool's own limit or the disk is reached and no
 acknowledged ones are left: the oldest first, and each is kept account of.
 
-Deleting needs a little room itself (the write-ahead log grows before the file shrinks), so a
-ballast file lies beside the spool and is thrown overboard when the disk is full.
+A record and the account of it change in one transaction, so that no crash leaves one without the
+other. Deleting needs a little room itself (the write-ahead log grows before the file has free
+pages), so a ballast file lies beside the spool and is thrown overboard when the disk is full.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clima_agent.spool.file import SpoolFullError
 from clima_core.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -48,12 +51,32 @@ def keep_within_limits(spool: Spool) -> None:
 
 
 def make_room(spool: Spool) -> bool:
-    """The disk is full: free a slice, of acknowledged records first. False: nothing to free."""
-    with suppress(OSError):
-        _ballast(spool.file.path).unlink()
+    """The disk is full: False when there is nothing left to free.
+
+    First what costs nothing: the log's own room. Then a slice, of acknowledged records first.
+    """
+    if _emptied_log(spool):
+        return True
+    throw_ballast(spool.file.path)
     freed = _let_acknowledged_go(spool) or _give_up_waiting(spool, "disk_full")
-    spool.file.checkpoint()
-    return freed
+    return _emptied_log(spool) or freed
+
+
+def throw_ballast(path: Path | str) -> bool:
+    """Give the ballast's room to the spool; whether there was one."""
+    try:
+        _ballast(path).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _emptied_log(spool: Spool) -> bool:
+    """Whether the log could be moved into free pages of the file."""
+    try:
+        return spool.file.checkpoint()
+    except SpoolFullError:
+        return False
 
 
 def _let_old_go(spool: Spool, cutoff: float) -> None:
@@ -74,26 +97,29 @@ def _let_acknowledged_go(spool: Spool) -> bool:
 
 def _give_up_waiting(spool: Spool, reason: str) -> bool:
     """Drop the oldest slice of the lane with the most waiting."""
-    ledger = max(spool.ledgers.values(), key=lambda ledger: len(ledger.waiting))
-    if not (oldest := _slice(spool, ledger, ledger.waiting)):
-        return False
-    _delete(spool, ledger, oldest)
-    spool.drop(ledger, Ranges([oldest]), reason)
-    return True
+    for ledger in sorted(spool.ledgers.values(), key=lambda each: len(each.waiting), reverse=True):
+        if oldest := _slice(spool, ledger, ledger.waiting):
+            _delete(spool, ledger, oldest, reason)
+            spool.drop(ledger, Ranges([oldest]), reason)
+            return True
+    return False
 
 
 def _slice(spool: Spool, ledger: Ledger, ranges: Ranges) -> tuple[int, int] | None:
-    """The lowest run of `ranges` that the file still holds, at most a slice of it."""
-    held = ranges & spool.file.held(ledger.number)
-    if not held:
-        return None
-    first, last = held.pairs[0]
-    return first, min(last, first + SLICE - 1)
+    """The lowest of `ranges` that the file still holds, at most a slice; both ends are there."""
+    for first, last in (ranges & spool.file.held(ledger.number)).pairs:
+        if there := spool.file.held(ledger.number, first, last):
+            lowest = there.pairs[0][0]
+            return spool.file.held(ledger.number, lowest, min(last, lowest + SLICE - 1)).pairs[0]
+    return None
 
 
-def _delete(spool: Spool, ledger: Ledger, oldest: tuple[int, int]) -> None:
+def _delete(
+    spool: Spool, ledger: Ledger, oldest: tuple[int, int], given_up: str | None = None
+) -> None:
     with spool.file.transaction():
         spool.file.delete(ledger.number, *oldest)
+        spool.save_account([(ledger.number, given_up, *oldest)] if given_up else [])
 
 
 def _ballast(path: Path | str) -> Path:
@@ -105,6 +131,8 @@ def _lay_ballast(path: Path | str) -> None:
     ballast = _ballast(path)
     if str(path) == ":memory:" or ballast.exists():
         return
+    if shutil.disk_usage(ballast.parent).free < 4 * BALLAST_BYTES:
+        return  # the spool itself has more use for it now
     try:
         ballast.write_bytes(os.urandom(BALLAST_BYTES))
     except OSError:

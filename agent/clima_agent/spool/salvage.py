@@ -9,21 +9,24 @@ and the log is SQLite's published file format (https://sqlite.org/fileformat2.ht
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from clima_agent.spool.file import PAGE_BYTES, SHIFT, checksum
+from clima_agent.spool.file import PAGE_BYTES, SHIFT, SpoolFile, checksum, credible
+from clima_core.errors import ClimaError
 from clima_core.identity import STREAMS, Lane
+from clima_core.keys import sync_directory
 from clima_core.ranges import Ranges
+from clima_core.wire import MAX_RECORD_BYTES
 
 _LEAF = 0x0D
+_LONGEST_PAYLOAD = MAX_RECORD_BYTES + 100  # a body, and the columns before it
 _LOG_HEADER, _FRAME_HEADER = 32, 24
 _MOST_LOCAL = PAGE_BYTES - 35
 _LEAST_LOCAL = (PAGE_BYTES - 12) * 32 // 255 - 23
@@ -46,42 +49,74 @@ class _Identified(msgspec.Struct):
     event: _Identity
 
 
-Settled = Iterator[tuple[Lane, str, Ranges]]
+class Account(NamedTuple):
+    """What was written down of a lane: when it began, and what became of which sequences."""
+
+    lane: Lane
+    since: datetime
+    settled: list[tuple[str, Ranges]]
 
 
-def put_aside(path: Path) -> Path:
-    """Rename the damaged file and its log out of the way; where they lie now."""
+Accounts = list[Account]
+_COMPANIONS = ("-wal", "-shm", "")  # the file last: while it is there, nothing is done yet
+
+
+def begin(path: Path) -> Path:
+    """Where to build the successor of a damaged file; what an earlier attempt left there goes."""
+    building = Path(f"{path}.building")
+    for suffix in (*_COMPANIONS, ".ballast"):
+        Path(f"{building}{suffix}").unlink(missing_ok=True)
+    return building
+
+
+def commit(building: Path) -> None:
+    """From here on the new spool counts, and no longer the damaged file."""
+    building.rename(building.with_suffix(".rebuilt"))
+    sync_directory(building.parent)
+
+
+def finish(path: Path) -> Path | None:
+    """Put the new spool of a committed recovery in place of the damaged file, which goes aside.
+
+    Returns where the damaged file lies now; None when there was nothing to finish.
+    """
+    rebuilt = Path(f"{path}.rebuilt")
+    if not rebuilt.exists():
+        return None
     aside = path.with_name(f"{path.stem}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
+    for suffix in _COMPANIONS:
         companion = Path(f"{path}{suffix}")
         if companion.exists():
             companion.rename(f"{aside}{suffix}")
+    rebuilt.rename(path)
+    sync_directory(path.parent)
     return aside
 
 
-def settled(aside: Path) -> Settled:
-    """What the damaged file says was acknowledged or dropped, as far as SQLite can read it."""
+def accounts(damaged: Path) -> Accounts:
+    """What the damaged file says became of its records, if all of that can be read."""
     try:
-        with closing(sqlite3.connect(f"{aside.as_uri()}?immutable=1", uri=True)) as connection:
-            for journal, stream, how, first, last in connection.execute(
-                "SELECT journal, stream, how, first, last FROM settled JOIN lane ON lane = number"
-            ):
-                yield Lane(journal, stream), how, Ranges([(first, last)])
-    except sqlite3.Error:
-        return  # then everything salvaged waits, and the forwarder knows what it has
+        with closing(SpoolFile(damaged, read_only=True)) as file:
+            return [
+                Account(row.lane, row.since, list(file.settled(row.number))) for row in file.lanes()
+            ]
+    except (ClimaError, ValueError, TypeError):
+        return []  # then everything salvaged waits, and the forwarder knows what it has
 
 
-def records(aside: Path, station: str) -> Iterator[Salvaged]:
-    """Every whole record of `station` in the file or its log, once each, in no order."""
-    found: set[int] = set()
-    pages = _Pages(aside)
-    for page in pages:
-        for record_id, recorded, body in _cells(page, pages):
-            record = _identified(record_id, recorded, body, station)
-            if record and record_id not in found:
-                found.add(record_id)
-                yield record
+def records(damaged: Path, station: str) -> Iterator[Salvaged]:
+    """Every whole record of `station` in the file or its log, in no order, some repeatedly."""
+    with ExitStack() as stack:
+        pages = _Pages(*(_opened(Path(f"{damaged}{suffix}"), stack) for suffix in ("", "-wal")))
+        for page in pages:
+            for record_id, recorded, body in _cells(page, pages):
+                if record := _identified(record_id, recorded, body, station):
+                    yield record
+
+
+def _opened(path: Path, stack: ExitStack) -> BinaryIO | None:
+    """Not buffered: what cannot be read must not take its neighbours with it."""
+    return stack.enter_context(path.open("rb", buffering=0)) if path.exists() else None
 
 
 def _identified(record_id: int, recorded: int, body: bytes, station: str) -> Salvaged | None:
@@ -93,36 +128,53 @@ def _identified(record_id: int, recorded: int, body: bytes, station: str) -> Sal
         return None
     if name != station or stream not in STREAMS or int(sequence) != record_id & (1 << SHIFT) - 1:
         return None
-    return Salvaged(Lane(journal, stream), int(sequence), recorded, body)
+    return Salvaged(Lane(journal, stream), int(sequence), credible(recorded) or 0, body)
 
 
 class _Pages:
-    """The newest image of each page by number, and every image there is by iteration."""
+    """The newest image of each page by number, and every image there is by iteration.
 
-    def __init__(self, aside: Path) -> None:
-        self._file = aside.read_bytes()
-        log = Path(f"{aside}-wal")
-        self._log = log.read_bytes() if log.exists() else b""
+    One page is in memory at a time: a spool may be as large as a Pi's memory.
+    """
+
+    def __init__(self, file: BinaryIO | None, log: BinaryIO | None) -> None:
+        self._file, self._log = file, log
         self._in_log: dict[int, int] = {}
+        salts = _read(log, 16, 8)
         for offset in self._frames():
-            number, _, *salts = struct.unpack_from(">4I", self._log, offset)
-            if salts == list(struct.unpack_from(">2I", self._log, 16)):
-                self._in_log[number] = offset + _FRAME_HEADER
+            header = _read(log, offset, 16)
+            if len(header) == 16 and header[8:] == salts:
+                self._in_log[int.from_bytes(header[:4], "big")] = offset + _FRAME_HEADER
 
     def __iter__(self) -> Iterator[bytes]:
-        for offset in range(0, len(self._file), PAGE_BYTES):
-            yield self._file[offset : offset + PAGE_BYTES]
+        for offset in range(0, _size(self._file), PAGE_BYTES):
+            yield _read(self._file, offset, PAGE_BYTES)
         for offset in self._frames():
-            yield self._log[offset + _FRAME_HEADER : offset + _FRAME_HEADER + PAGE_BYTES]
+            yield _read(self._log, offset + _FRAME_HEADER, PAGE_BYTES)
 
     def page(self, number: int) -> bytes:
         """The newest image of a page, numbered from 1; empty where there is none."""
         if number in self._in_log:
-            return self._log[self._in_log[number] :][:PAGE_BYTES]
-        return self._file[(number - 1) * PAGE_BYTES : number * PAGE_BYTES] if number else b""
+            return _read(self._log, self._in_log[number], PAGE_BYTES)
+        return _read(self._file, (number - 1) * PAGE_BYTES, PAGE_BYTES) if number else b""
 
     def _frames(self) -> range:
-        return range(_LOG_HEADER, len(self._log), _FRAME_HEADER + PAGE_BYTES)
+        return range(_LOG_HEADER, _size(self._log), _FRAME_HEADER + PAGE_BYTES)
+
+
+def _size(file: BinaryIO | None) -> int:
+    return file.seek(0, 2) if file else 0
+
+
+def _read(file: BinaryIO | None, offset: int, size: int) -> bytes:
+    """What can be read there; nothing where the card gives an error."""
+    if file is None:
+        return b""
+    try:
+        file.seek(offset)
+        return file.read(size)
+    except OSError:
+        return b""
 
 
 def _cells(page: bytes, pages: _Pages) -> Iterator[tuple[int, int, bytes]]:
@@ -145,6 +197,8 @@ def _payload(page: bytes, offset: int, pages: _Pages) -> tuple[int, bytes]:
     """Row id and whole payload of the cell at `offset`, overflow pages included."""
     size, offset = _varint(page, offset)
     record_id, offset = _varint(page, offset)
+    if size > _LONGEST_PAYLOAD:
+        raise ValueError("longer than a record can be")
     if size <= _MOST_LOCAL:
         return record_id, page[offset : offset + size]
     local = _LEAST_LOCAL + (size - _LEAST_LOCAL) % (PAGE_BYTES - 4)

@@ -8,20 +8,23 @@ What always holds:
 3. Only synced records are ever offered for sending, so nothing is sent that a power cut could
    take back, and whose sequence would then be used again for something else.
 4. A record leaves only when it was acknowledged, or when there is no room, and then the ledger
-   says so: every sequence of a lane is acknowledged, dropped or waiting (`ledger.py`).
+   says so in the same transaction: every sequence of a lane is acknowledged, dropped or waiting
+   (`ledger.py`).
 5. A body that comes out is the body that went in (`file.py`: checksums).
 
 What was acknowledged is written down by the next sync, not at once: an acknowledgement that a
 power cut takes back costs a look-up in the store, not a double. SQLite recovers from power cuts
 by itself; a file that it calls malformed raises `SpoolDamagedError`, and `recover` puts it aside
-and adopts what can still be read.
+and adopts what can still be read. A recovery that is cut short begins again, or is finished when
+the spool is opened next.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,13 +32,14 @@ import msgspec
 
 from clima_agent.spool import room, salvage
 from clima_agent.spool.file import LaneRow, SpoolFile, SpoolFullError
-from clima_agent.spool.ledger import Ledger
+from clima_agent.spool.ledger import Ledger, ledgers_in
 from clima_agent.spool.room import Limits
 from clima_core.errors import ClimaError
 from clima_core.identity import DATA_SETS, STREAMS, Lane, Stream, event_id, new_journal
 from clima_core.ranges import Ranges
 from clima_core.wire import MAX_RECORD_BYTES, LaneReport
 
+LONGEST_TEXT = 1000
 Document = Mapping[str, Any]
 
 
@@ -66,18 +70,20 @@ class Spool:
         report: Report = _silent,
     ) -> None:
         """Open the spool, or make it; see `SpoolFile` for the errors."""
-        self.file = SpoolFile(path)
         self.station = station
         self.limits = limits or Limits()
         self.now = now
         self.tell = report
         self._ledgers: dict[Lane, Ledger] = {}
         self.changed = True  # something would not survive a power cut yet
+        if path != ":memory:":
+            self._finish_recovery(Path(path))
         try:
-            self._load()
-        except BaseException:
-            self.file.close()
-            raise
+            self.file = self._open(path)
+        except SpoolFullError:
+            if not room.throw_ballast(path):
+                raise
+            self.file = self._open(path)
 
     def close(self) -> None:
         """Sync and close."""
@@ -112,7 +118,7 @@ class Spool:
             room.keep_within_limits(self)
             if self.changed:
                 with self.file.transaction(durable=True):
-                    self._save_settled()
+                    self.save_account()
         except SpoolFullError:
             self._made_room()  # what was not synced stays unsent, and is tried again
             return
@@ -125,19 +131,19 @@ class Spool:
     def read(self, lane: Lane, first: int, last: int, max_bytes: int) -> list[bytes]:
         """The bodies of waiting records from `first`, up to `last` or `max_bytes` of NDJSON.
 
-        What is missing or damaged is dropped from the ledger and the run ends before it; an
-        empty list means that `first` itself was, so ask the ledger again.
+        At least one, however long, unless `first` itself is missing or damaged. What is so is
+        dropped from the ledger and the run ends before it; after an empty list ask the ledger.
         """
         ledger = self._ledgers[lane]
         bodies: list[bytes] = []
         room_left = max_bytes
         for body in self.file.bodies(ledger.number, first, last):
             room_left -= len(body) + 1
-            if room_left < 0:
+            if room_left < 0 and bodies:
                 return bodies
             bodies.append(body)
         if (unread := first + len(bodies)) <= last:
-            present = next(self.file.sequences(ledger.number, unread + 1, last), last + 1)
+            present = self.file.held(ledger.number, unread + 1, last).first or last + 1
             self.drop(ledger, Ranges([(unread, present - 1)]), "damaged")
         return bodies
 
@@ -177,7 +183,8 @@ class Spool:
         """The store turned out to lack these: those still here wait again and are returned."""
         if (ledger := self._ledgers.get(lane)) is None:
             return Ranges()
-        held = ranges & ledger.acknowledged & self.file.held(ledger.number)
+        wanted = ranges & ledger.acknowledged & self.file.held(ledger.number)
+        held = Ranges(run for pair in wanted.pairs for run in self.file.runs(ledger.number, *pair))
         ledger.acknowledged -= held
         self.changed = self.changed or bool(held)
         return held
@@ -190,20 +197,15 @@ class Spool:
                 "records_dropped",
                 journal=ledger.lane.journal,
                 stream=ledger.lane.stream,
-                sequences=str(given_up),
+                sequences=shortened(str(given_up)),
                 count=len(given_up),
                 reason=reason,
             )
 
     def mark_sending(self) -> None:
         """From now on any synced record may have been sent. Durable before it returns."""
-        fresh = [item for item in self._ledgers.values() if item.never_sent_from is not None]
-        if fresh:
-            with self.file.transaction(durable=True):
-                for ledger in fresh:
-                    self.file.set_never_sent_from(ledger.number, None)
-            for ledger in fresh:
-                ledger.never_sent_from = None
+        if fresh := list(self.never_sent()):
+            self._with_room(partial(self._mark_sending, fresh))
 
     def never_sent(self) -> dict[Lane, Ranges]:
         """What this spool has certainly never sent, lane by lane."""
@@ -219,15 +221,15 @@ class Spool:
         Only what nobody has stored may move: what was never sent, or what a forwarder would
         not take because another record has its identity. Durable, whole or not at all.
         """
-        journal = new_journal()
-        with self.file.transaction(durable=True):
-            self._add_lanes(journal)
-            for lane, ranges in moving.items():
-                self._move(self._ledgers[lane], self._ledgers[Lane(journal, lane.stream)], ranges)
-            self._save_settled()
-        for ledger in self._ledgers.values():
-            ledger.synced = ledger.last
-        return journal
+        self._with_room(partial(self._move_all, moving, new_journal()))
+        return self.journal
+
+    def number_anew(self, moving: Mapping[Lane, Ranges]) -> str:
+        """As `begin_journal`, but in the current journal where `moving` is all of older ones."""
+        if any(lane.journal == self.journal for lane in moving):
+            return self.begin_journal(moving)
+        self._with_room(partial(self._move_all, moving))
+        return self.journal
 
     def oldest_waiting(self) -> datetime | None:
         """When the oldest waiting record was appended."""
@@ -237,6 +239,19 @@ class Spool:
 
     # -- inside ----------------------------------------------------------------------------
 
+    def _finish_recovery(self, path: Path) -> None:
+        if aside := salvage.finish(path):
+            self.tell("spool_salvaged", put_aside=str(aside))
+
+    def _open(self, path: Path | str) -> SpoolFile:
+        self.file = SpoolFile(path)
+        try:
+            self._load()
+        except BaseException:
+            self.file.close()
+            raise
+        return self.file
+
     def _load(self) -> None:
         self._ledgers = ledgers_in(self.file)
         with self.file.transaction(durable=True):
@@ -244,35 +259,69 @@ class Spool:
                 self._add_lanes(new_journal())
             for ledger in self._ledgers.values():
                 self._begin_life(ledger)
+            self.save_account()  # something must be written, or nothing would be flushed
 
     def _begin_life(self, ledger: Ledger) -> None:
         """All that is here survives a power cut now; what comes next was never sent."""
         if ledger.never_sent_from is None:
             ledger.never_sent_from = ledger.last + 1
-            self.file.set_never_sent_from(ledger.number, ledger.never_sent_from)
+            self._put_lane(ledger)
+
+    def _put_lane(self, ledger: Ledger) -> None:
+        self.file.put_lane(
+            LaneRow(
+                ledger.number, ledger.lane, ledger.since, ledger.adopted, ledger.never_sent_from
+            )
+        )
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """A durable change of both file and ledgers; everything is synced after it."""
+        before = {lane: ledger.copy() for lane, ledger in self._ledgers.items()}
+        try:
+            with self.file.transaction(durable=True):
+                yield
+                self.save_account()
+        except BaseException:
+            self._ledgers = before
+            raise
+        for ledger in self._ledgers.values():
+            ledger.synced = ledger.last
 
     def _add_lanes(self, journal: str) -> None:
         for stream in STREAMS:
-            self._add_lane(Lane(journal, stream))
+            self.add_lane(Lane(journal, stream))
 
-    def _add_lane(self, lane: Lane, adopted_since: datetime | None = None) -> None:
+    def add_lane(self, lane: Lane, adopted_since: datetime | None = None) -> Ledger:
+        """A new account, in the caller's transaction; adopted out of a damaged file or our own."""
         number, adopted = len(self._ledgers) + 1, adopted_since is not None
         since = adopted_since or self.now()
-        row = LaneRow(number, lane, since, adopted, None if adopted else 1)
-        self.file.add_lane(row)
-        self._ledgers[lane] = Ledger(*row)
+        ledger = Ledger(number, lane, since, adopted, None if adopted else 1)
+        self._put_lane(ledger)
+        self._ledgers[lane] = ledger
+        return ledger
 
     def _insert(self, ledger: Ledger, bodies: list[bytes]) -> bool:
         """Write the bodies behind the lane's last record; False when the disk has no room."""
+        try:
+            self._with_room(partial(self._insert_once, ledger, bodies))
+        except SpoolFullError:
+            return False
+        return True
+
+    def _insert_once(self, ledger: Ledger, bodies: list[bytes]) -> None:
+        with self.file.transaction():
+            recorded = int(self.now().timestamp())
+            self.file.insert(ledger.number, ledger.last + 1, recorded, bodies)
+
+    def _with_room(self, change: Callable[[], None]) -> None:
+        """Make a change, and room for it while the disk is full; SpoolFullError: there is none."""
         while True:
             try:
-                with self.file.transaction():
-                    recorded = int(self.now().timestamp())
-                    self.file.insert(ledger.number, ledger.last + 1, recorded, bodies)
-                return True
+                return change()
             except SpoolFullError:
                 if not self._made_room():
-                    return False
+                    raise
 
     def _made_room(self) -> bool:
         try:
@@ -280,25 +329,45 @@ class Spool:
         except SpoolFullError:
             return False
 
-    def _save_settled(self) -> None:
-        self.file.save_settled(row for ledger in self._ledgers.values() for row in ledger.rows())
+    def save_account(self, besides: Sequence[tuple[int, str, int, int]] = ()) -> None:
+        """Write down what the ledgers say, and rows `besides`; in the caller's transaction."""
+        rows = [row for ledger in self._ledgers.values() for row in ledger.rows()]
+        self.file.save_settled([*rows, *besides])
+
+    def _mark_sending(self, lanes: Iterable[Lane]) -> None:
+        with self._all_or_nothing():
+            for lane in lanes:
+                self._ledgers[lane].never_sent_from = None
+                self._put_lane(self._ledgers[lane])
+
+    def _move_all(self, moving: Mapping[Lane, Ranges], to_journal: str | None = None) -> None:
+        with self._all_or_nothing():
+            if to_journal:
+                self._add_lanes(to_journal)
+            for lane, ranges in moving.items():
+                if source := self._ledgers.get(lane):
+                    target = self._ledgers[Lane(self.journal, lane.stream)]
+                    self._move(source, target, ranges.between(1, source.last))
 
     def _move(self, source: Ledger, target: Ledger, ranges: Ranges) -> None:
-        """Renumber records of `source` at the end of `target`, inside a transaction."""
+        """Renumber records of `source` at the end of `target`, inside a transaction.
+
+        One that cannot be read takes a number too, so that it stays counted as dropped.
+        """
         recorded = int(self.now().timestamp())
+        for sequence in ranges - source.acknowledged:
+            target.last += 1
+            number = target.last
+            if body := next(self.file.bodies(source.number, sequence, sequence), None):
+                moved = self._body(target.lane, number, msgspec.json.decode(body))
+                self.file.insert(target.number, number, recorded, [moved])
+            else:
+                target.drop(Ranges([(number, number)]), source.fate(sequence) or "damaged")
         for first, last in ranges.pairs:
-            bodies = [
-                self._body(target.lane, sequence, msgspec.json.decode(body))
-                for sequence, body in enumerate(
-                    self.file.bodies(source.number, first, last), target.last + 1
-                )
-            ]
-            self.file.insert(target.number, target.last + 1, recorded, bodies)
-            target.last += len(bodies)
             self.file.delete(source.number, first, last)
         if ranges and ranges.pairs[-1][1] >= source.last:
             source.truncate(ranges.pairs[-1][0] - 1)
-        source.acknowledged |= ranges.between(1, source.last)  # stored, as another record
+        source.acknowledge(ranges)  # stored, as another record
 
     def _body(self, lane: Lane, sequence: int, document: Document) -> bytes:
         """The document's JSON, with the identity that it keeps for ever."""
@@ -319,53 +388,7 @@ class Spool:
             raise ClimaError(f"a record of {len(body)} bytes; {MAX_RECORD_BYTES} is the most")
         return body
 
-    def adopt(self, records: Iterable[salvage.Salvaged], settled: salvage.Settled) -> int:
-        """Take in what was salvaged under its own identity, to wait; how many records."""
-        count = 0
-        with self.file.transaction(durable=True):
-            for lane, sequence, recorded, body in records:
-                if lane not in self._ledgers:
-                    self._add_lane(lane, datetime.fromtimestamp(recorded, UTC))
-                ledger = self._ledgers[lane]
-                self.file.insert(ledger.number, sequence, recorded, [body])
-                ledger.last = max(ledger.last, sequence)
-                count += 1
-            for lane, how, ranges in settled:
-                if lane in self._ledgers:
-                    self._ledgers[lane].settle(how, ranges)
-        for ledger in self._ledgers.values():
-            if ledger.adopted:
-                here = Ranges.of(self.file.sequences(ledger.number, 1, ledger.last))
-                self.drop(ledger, Ranges([(1, ledger.last)]) - here, "damaged")
-        self.sync()
-        return count
 
-
-def ledgers_in(file: SpoolFile) -> dict[Lane, Ledger]:
-    """The account of every lane as it is written down, in the order of their making."""
-    ledgers: dict[Lane, Ledger] = {}
-    for row in file.lanes():
-        ledger = Ledger(*row)
-        for how, ranges in file.settled(row.number):
-            ledger.settle(how, ranges)
-        held = file.held(row.number)
-        ledger.last = ledger.synced = max(held.last or 0, ledger.settled.last or 0)
-        ledgers[row.lane] = ledger
-    return ledgers
-
-
-def recover(path: Path, station: str, limits: Limits | None, **options: Any) -> Spool:
-    """Put a damaged spool aside, begin a new one, and adopt what can be read of the old.
-
-    Salvaged records keep their journal and sequence and wait to be sent; the forwarder finds
-    out which of them the store has already. The damaged file is never deleted.
-    """
-    aside = salvage.put_aside(path)
-    spool = Spool(path, station, limits, **options)
-    try:
-        count = spool.adopt(salvage.records(aside, station), salvage.settled(aside))
-    except sqlite3.Error:
-        spool.close()
-        raise
-    spool.tell("spool_salvaged", records=count, put_aside=str(aside))
-    return spool
+def shortened(text: str) -> str:
+    """Fit for a log record: a badly torn spool has thousands of ranges."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …"
