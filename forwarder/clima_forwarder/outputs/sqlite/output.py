@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +15,8 @@ from clima_core.wire import StationReport
 from clima_forwarder.outputs.base import FIND_LIMIT, DeadLetter, Document, Found, Highest, Result
 from clima_forwarder.outputs.sqlite import Options
 from clima_forwarder.outputs.sqlite.database import Database
+
+T = TypeVar("T", bound=Document | DeadLetter)
 
 STORED = Result("stored")
 EXISTS = Result("exists")
@@ -53,38 +56,30 @@ class Output:
         await self._database.close()
 
     async def create(self, documents: Sequence[Document]) -> list[Result]:
-        def work(connection: sqlite3.Connection) -> list[Result]:
-            lanes = _Lanes(connection)
-            return [
-                _inserted(
-                    connection,
-                    "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)",
-                    lanes[each.station, each.lane],
-                    each.sequence,
-                    milliseconds(each.timestamp),
-                    each.body,
-                )
-                for each in documents
-            ]
-
-        return await self._database.write(work)
+        return await self._insert(
+            "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)",
+            documents,
+            lambda each: (milliseconds(each.timestamp), each.body),
+        )
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Result]:
+        return await self._insert(
+            "INSERT OR IGNORE INTO deadletters VALUES (?, ?, ?, ?, ?, ?)",
+            letters,
+            lambda each: (rfc3339(each.received), each.reason, each.message, each.body),
+        )
+
+    async def _insert(
+        self, statement: str, rows: Sequence[T], values: Callable[[T], tuple[object, ...]]
+    ) -> list[Result]:
         def work(connection: sqlite3.Connection) -> list[Result]:
             lanes = _Lanes(connection)
-            return [
-                _inserted(
-                    connection,
-                    "INSERT OR IGNORE INTO deadletters VALUES (?, ?, ?, ?, ?, ?)",
-                    lanes[each.station, each.lane],
-                    each.sequence,
-                    rfc3339(each.received),
-                    each.reason,
-                    each.message,
-                    each.body,
-                )
-                for each in letters
-            ]
+            results = []
+            for each in rows:
+                key = lanes[each.station, each.lane], each.sequence
+                inserted = connection.execute(statement, (*key, *values(each))).rowcount == 1
+                results.append(STORED if inserted else EXISTS)
+            return results
 
         return await self._database.write(work)
 
@@ -154,7 +149,3 @@ def lane_number(connection: sqlite3.Connection, station: str, lane: Lane) -> int
 def milliseconds(moment: datetime) -> int:
     """As times are stored."""
     return round(moment.timestamp() * 1000)
-
-
-def _inserted(connection: sqlite3.Connection, statement: str, *values: object) -> Result:
-    return STORED if connection.execute(statement, values).rowcount == 1 else EXISTS

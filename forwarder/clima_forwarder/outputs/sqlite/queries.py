@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from clima_core.identity import Lane
-from clima_core.ranges import Ranges
+from clima_core.ranges import Pair, Ranges
 from clima_core.wire import LaneReport, StationReport
 from clima_forwarder.outputs.base import Presence, Reading
 from clima_forwarder.outputs.means import Means
@@ -20,12 +20,7 @@ from clima_forwarder.outputs.sqlite.output import lane_number, milliseconds
 PAGE = 1_000
 
 _SPAN = "SELECT min(sequence), max(sequence), count(*) FROM {table} WHERE lane = ?"
-# The gaps between neighbours, in one pass over the primary key.
-_HOLES = """
-SELECT before + 1, sequence - 1 FROM (
-    SELECT sequence, lag(sequence) OVER (ORDER BY sequence) AS before FROM {table} WHERE lane = ?
-) WHERE sequence > before + 1
-"""
+_SEQUENCES = "SELECT sequence FROM {table} WHERE lane = ? ORDER BY sequence"
 _READINGS = """
 SELECT time, station, body FROM records JOIN lanes ON lanes.id = lane
 WHERE stream = 'w' AND station = coalesce(:station, station) AND time >= :start AND time < :end
@@ -114,8 +109,19 @@ def _sequences(connection: sqlite3.Connection, table: str, lane: int) -> Ranges:
         return Ranges()
     if count == last - first + 1:
         return Ranges([(first, last)])
-    holes = connection.execute(_HOLES.format(table=table), (lane,))
-    return Ranges([(first, last)]) - Ranges(holes)
+    rows = connection.execute(_SEQUENCES.format(table=table), (lane,))
+    return Ranges(_runs(sequence for (sequence,) in rows))
+
+
+def _runs(sequences: Iterable[int]) -> Iterator[Pair]:
+    """The islands of ascending numbers: a loop is faster here than a window function."""
+    first, before = 1, 0
+    for sequence in sequences:
+        if sequence != before + 1:
+            yield first, before  # 1..0 at the start: empty
+            first = sequence
+        before = sequence
+    yield first, before
 
 
 def _lanes(connection: sqlite3.Connection) -> list[tuple[str, Lane]]:
