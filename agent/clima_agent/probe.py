@@ -41,8 +41,8 @@ def _answer(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], deadline: flo
             match recv_monitor_message(monitor)["event"]:
                 case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                     return "it does not know this station's key yet"
-                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                    return "it has another key than the public_key given for it"
+                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                    return "it has another key than the public_key given for it, or is no forwarder"
         if socket in ready:
             message = wire.decode_from_forwarder(socket.recv_multipart())
             if isinstance(message, wire.Refusal):

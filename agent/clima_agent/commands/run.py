@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,7 +20,7 @@ from clima_agent.lock import exclusive
 from clima_agent.pipeline import Pipeline
 from clima_agent.sampler import Sampler
 from clima_agent.sender import Forwarder, Sender
-from clima_agent.sources import Setting, Source, open_all
+from clima_agent.sources import Sensor, Setting, Source, open_all
 from clima_agent.spool import Spool
 from clima_agent.spooled_log import SpooledLog
 from clima_core import keys, logs
@@ -28,6 +28,8 @@ from clima_core.errors import EXIT_OK
 
 HELP = "run the station: sample, keep, send"
 HISTORY = 3 * 360 + 60  # readings to remember after a restart: three hours at one per 10 s
+
+OpenSources = Callable[[Sequence[Sensor], Setting], Mapping[str, Source]]
 
 log = structlog.get_logger("clima_agent.run")
 
@@ -39,14 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT; a recording ends by itself, delivered."""
-    configured = config.load(arguments.config, os.environ)
+    serve(config.load(arguments.config, os.environ), open_all)
+    return EXIT_OK
+
+
+def serve(configured: config.Configuration, open_sources: OpenSources) -> None:
+    """Run the station; `open_sources` is `open_all`, or a test's, which brings its own witness."""
     forwarders = [Forwarder(each.address, each.key()) for each in configured.forwarders]
     pair = keys.load_or_create(configured.identity.key_file)
     inbox = Inbox()
     logs.setup(configured.log.level, extra=[SpooledLog(inbox, configured.station)])
     configured.spool.directory.mkdir(parents=True, exist_ok=True)
     with exclusive(configured.spool.directory / "spool.lock"):
-        sources = open_all(
+        sources = open_sources(
             configured.sensors, Setting(datetime.now(UTC), configured.sampling.interval_s)
         )
         spool = open_spool(configured)
@@ -57,7 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
         log.info("agent_started", station=configured.station.id, journal=spool.journal)
         agent.run()
         log.info("agent_stopped", readings=agent.readings)
-    return EXIT_OK
 
 
 def _sampler(
