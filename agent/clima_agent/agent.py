@@ -23,7 +23,7 @@ from clima_agent.inbox import Inbox, Item
 from clima_agent.pipeline import Draft
 from clima_agent.sampler import Sampler
 from clima_agent.sender import Sender
-from clima_agent.spool import Limits, Spool, SpoolDamagedError, recover
+from clima_agent.spool import Limits, Spool, SpoolDamagedError, SpoolFullError, recover
 from clima_core.identity import STREAMS
 
 log = structlog.get_logger("clima_agent.agent")
@@ -104,9 +104,8 @@ class Agent:
         finally:
             self.stop.set()
             self._sampling.join(timeout=FAREWELL_S)
-            self._take_in()
-            self._spool.close()
             self._sender.close()
+            self._keep_the_rest()
 
     def wake(self) -> None:
         """Have the loop look at `stop`; may be called in a signal handler."""
@@ -139,6 +138,8 @@ class Agent:
             self._wait(self._sender.step())
         except SpoolDamagedError as error:
             self._recover(error)
+        except SpoolFullError:  # not even a mark on a record that it is being sent
+            self._sender.give_up("disk_full")
 
     def _take_in(self) -> None:
         """Show what is fresh, then append all that came in one transaction per stream."""
@@ -153,7 +154,16 @@ class Agent:
             if documents:
                 self._spool.append(stream, documents)
                 self._unsynced += len(documents)
-        self._taken.clear()
+                self._taken = [item for item in self._taken if item.stream != stream]
+
+    def _keep_the_rest(self) -> None:
+        try:
+            self._take_in()
+        except SpoolDamagedError as error:
+            self._recover(error)
+            self._take_in()
+        finally:
+            self._spool.close()
 
     def _sync_if_due(self) -> None:
         moment = self._monotonic()
@@ -226,6 +236,8 @@ class Agent:
 
     def _may_leave(self, farewell: float) -> bool:
         """Told to stop: leave when the last batches are answered, or it takes too long."""
-        if self._monotonic() > farewell or not self._sender.connected:
+        if self._monotonic() > farewell:
+            return True
+        if not self._sender.connected:
             return self._exhausted()
         return self._exhausted() and not self._sender.in_flight

@@ -24,8 +24,11 @@ else:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock; `UnavailableError` when another process does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Hold the lock; `UnavailableError` when another process does, or where there can be none."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UnavailableError(f"{path}: {error.strerror}; may clima-agent write here?") from error
     try:
         try:
             _lock(descriptor)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -39,6 +40,7 @@ _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL  # closed by the other side: it could not read us
     | zmq.EVENT_DISCONNECTED
 )
 
@@ -130,8 +132,10 @@ class Sender:
 
     def live(self, document: Mapping[str, Any]) -> None:
         """Show a fresh reading to whoever watches; silently not while there is no session."""
-        if self._session is not None:
-            self._send(wire.encode(wire.Live(), self._live.encode(document)))
+        if self._session is not None and self._socket is not None:
+            with suppress(zmq.Again):  # nobody is owed it, and it must not cost the session
+                frames = wire.encode(wire.Live(), self._live.encode(document))
+                self._socket.send_multipart(frames, zmq.DONTWAIT)
 
     def step(self) -> float:
         """Do what can be done now; returns the seconds until it should be called again."""
@@ -147,6 +151,11 @@ class Sender:
         elif moment >= self._deadline:
             self._fail("no_welcome")
         return self._wait(moment)
+
+    def give_up(self, reason: str) -> None:
+        """Leave the session for a while: what it needs is not there on this side."""
+        if self._socket is not None:
+            self._fail(reason)
 
     def close(self) -> None:
         """Drop the connection; what was not acknowledged waits in the spool."""
@@ -174,7 +183,7 @@ class Sender:
         pause = 0.0
         if was_open or self._next_forwarder == 0:
             self._next_forwarder = 0
-            cap = min(BACKOFF_CAP_S, BACKOFF_S * 2**self._failures)
+            cap = min(BACKOFF_CAP_S, BACKOFF_S * 2 ** min(self._failures, 10))
             pause = max(retry_after_s, cap * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             self._failures += 1
         if was_open or self._failures <= 1:
@@ -183,13 +192,14 @@ class Sender:
 
     def _greet(self) -> None:
         self._session = None
-        self._began = {lane: ledger.synced for lane, ledger in self._spool.ledgers.items()}
+        reports = wire.fitted(self._spool.reports())
+        self._began = {each.lane: self._spool.ledgers[each.lane].synced for each in reports}
         hello = wire.Hello(
             versions=[wire.VERSION],
             software=f"clima-agent {__version__}",
             station=self._spool.station,
             time=self._now(),
-            lanes=self._spool.reports()[: wire.MAX_LANES],
+            lanes=reports,
         )
         self._deadline = self._monotonic() + GREETING_S
         self._send(wire.encode(hello))
@@ -222,8 +232,9 @@ class Sender:
                     station_key=self._keys.public,
                     mend=f"on the user's station: clima stations add {self._spool.station} KEY",
                 )
-            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                self._fail("wrong_forwarder_key", mend="compare the forwarder's public_key")
+            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                mend = "if it lasts, compare public_key and address with the forwarder's own"
+                self._fail("handshake_broken_off", mend=mend)
 
     def _handle(self, message: wire.FromForwarder) -> None:
         match message:
@@ -287,7 +298,7 @@ class Sender:
         fields = {"sequences": str(Ranges(nack.ranges)), "reason": nack.message}
         if conflict:
             lane = Lane(nack.journal, nack.stream)
-            journal = self._spool.begin_journal({lane: conflict})
+            journal = self._spool.number_anew({lane: conflict})
             log.error("identity_taken", journal=nack.journal, new_journal=journal, **fields)
             self._greet()
         elif nack.action == "dead_letter":
@@ -313,13 +324,12 @@ class Sender:
     def _ping(self, reports: list[wire.LaneReport]) -> None:
         self._pinged = self._monotonic()
         self._told, self._answered = reports, False
-        lanes = reports[: wire.MAX_LANES]
-        self._send(wire.encode(wire.Ping(time=self._now(), lanes=lanes)))
+        self._send(wire.encode(wire.Ping(time=self._now(), lanes=wire.fitted(reports))))
 
     def _measure_clock(self, theirs: datetime) -> None:
         """How far the forwarder's clock is ahead, halfway through the round trip."""
         half_trip = timedelta(seconds=(self._monotonic() - self._pinged) / 2)
-        self.clock_offset_s = (theirs.astimezone(UTC) - self._now() + half_trip).total_seconds()
+        self.clock_offset_s = (theirs - self._now() + half_trip).total_seconds()
 
     def _send(self, frames: list[bytes]) -> None:
         if self._socket is not None:

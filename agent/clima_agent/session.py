@@ -55,12 +55,15 @@ class Session:
         free = self.credit - len(self._outstanding)
         if free < 1:
             return None
-        for lane, first, last in self._candidates(backlog=free > 1 or self.credit == 1):
+        backlog = free > 1 or self.credit == 1
+        while run := next(self._candidates(backlog=backlog), None):
+            lane, first, last = run
             most = min(last, first + self._welcome.max_records - 1)
             if bodies := self._spool.read(lane, first, most, self._welcome.max_bytes):
                 sent = Ranges([(first, first + len(bodies) - 1)])
                 self._outstanding.append(_Outstanding(lane, sent))
                 return self._packer.pack(lane, first, bodies)
+            # the first of the run was damaged and is dropped now: look again
         return None
 
     def acknowledged(self, ack: Ack) -> Ranges:
@@ -107,12 +110,17 @@ class Session:
         self._outstanding = [batch for batch in self._outstanding if batch.unanswered]
 
     def _candidates(self, *, backlog: bool) -> Iterator[tuple[Lane, int, int]]:
-        """Runs of sequences to send, the most wanted first."""
+        """Runs of sequences to send, the most wanted first.
+
+        Only of lanes that HELLO told of: the forwarder takes others for new, and would store
+        again without a search what it has.
+        """
         ledgers = sorted(
-            self._spool.ledgers.values(), key=lambda ledger: STREAMS.index(ledger.lane.stream)
+            (self._spool.ledgers[lane] for lane in self._began),
+            key=lambda ledger: STREAMS.index(ledger.lane.stream),
         )
         for ledger in ledgers:
-            if ledger.last > (began := self._began.get(ledger.lane, 0)):
+            if ledger.last > (began := self._began[ledger.lane]):
                 fresh = self._sendable(ledger).between(began + 1, ledger.last)
                 if fresh:
                     yield ledger.lane, *fresh.pairs[0]

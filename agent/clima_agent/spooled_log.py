@@ -12,6 +12,7 @@ from clima_agent.inbox import Inbox
 
 _OWN = {"event", "level", "timestamp", "logger", "exception"}
 _LONGEST = 8000  # characters of a stack trace: the end of it is what matters
+_LONGEST_LABEL, _MOST_LABELS = 1000, 20  # so that any event fits into a record
 
 
 class SpooledLog:
@@ -31,13 +32,23 @@ class SpooledLog:
     def _document(self, event: EventDict) -> document.Document:
         now = datetime.now(UTC)
         trace = event.get("exception")
+        labels = [item for item in event.items() if item[0] not in _OWN][:_MOST_LABELS]
         return document.log(
             now,
             str(event["level"]),
             event.get("logger"),
-            str(event["event"]),
+            _text(event["event"]),
             self._station,
             now,
-            labels={str(name): value for name, value in event.items() if name not in _OWN},
-            error={"stack_trace": str(trace)[-_LONGEST:]} if trace else None,
+            labels={_text(name): _text(value) for name, value in labels},
+            error={"stack_trace": _utf8(trace)[-_LONGEST:]} if trace else None,
         )
+
+
+def _text(value: object) -> str:
+    return _utf8(value)[:_LONGEST_LABEL]
+
+
+def _utf8(value: object) -> str:
+    """Text that JSON can hold: a file's name need not be one."""
+    return str(value).encode("utf-8", "replace").decode()

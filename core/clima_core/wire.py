@@ -31,14 +31,20 @@ MAX_BATCH_RECORDS = 1000
 MAX_RECORD_BYTES = 64 * 1024  # so that a batch can always hold at least one
 MAX_PAIRS = 500  # ranges in one list; a longer list is cut, which never claims too much
 MAX_LANES = 60
+MAX_REPORTS_BYTES = MAX_HEADER_BYTES - 4096  # the rest of HELLO, at its longest
 MAX_WINDOW_BYTES = 8 * 1024 * 1024
 COMPRESSION_LEVEL = 3
 
 SequenceNumber = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQUENCE)]
 Highest = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)]
-JournalName = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12}$")]
+JournalName = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12}\Z")]  # `$` lets a newline by
 Pairs = Annotated[list[tuple[SequenceNumber, SequenceNumber]], msgspec.Meta(max_length=MAX_PAIRS)]
 Text = Annotated[str, msgspec.Meta(max_length=500)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Credit = Annotated[int, msgspec.Meta(ge=0, le=1000)]
+Heartbeat = Annotated[float, msgspec.Meta(ge=0.01, le=3600)]
+Pause = Annotated[float, msgspec.Meta(ge=0, le=86400)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -60,7 +66,7 @@ class LaneReport(msgspec.Struct, frozen=True):
     stream: Stream
     first: SequenceNumber
     last: Highest
-    since: Annotated[datetime, msgspec.Meta(tz=True)]
+    since: Moment
     waiting: Pairs = []
     dropped: Annotated[list[Dropped], msgspec.Meta(max_length=MAX_PAIRS)] = []
 
@@ -99,7 +105,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     versions: list[int]
     software: Text
     station: Text
-    time: datetime
+    time: Moment
     lanes: LaneReports
 
 
@@ -107,11 +113,11 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     """Forwarder: the session is open, under these limits."""
 
     version: int
-    time: datetime
-    credit: int
-    heartbeat_s: float
-    max_records: int
-    max_bytes: int
+    time: Moment
+    credit: Credit
+    heartbeat_s: Heartbeat
+    max_records: AtLeastOne
+    max_bytes: AtLeastOne
     seen: list[Seen]
 
 
@@ -120,7 +126,7 @@ class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
 
     code: Text
     message: Text
-    retry_after_s: float
+    retry_after_s: Pause
 
 
 class Restart(msgspec.Struct, frozen=True, tag="restart"):
@@ -151,7 +157,7 @@ class Ack(msgspec.Struct, frozen=True, tag="ack"):
     journal: JournalName
     stream: Stream
     ranges: Pairs
-    credit: int
+    credit: Credit
 
 
 class Nack(msgspec.Struct, frozen=True, tag="nack"):
@@ -167,9 +173,9 @@ class Nack(msgspec.Struct, frozen=True, tag="nack"):
     action: Literal["retry", "dead_letter", "conflict"]
     code: Text
     message: Text
-    credit: int
-    time: datetime
-    retry_after_s: float = 0.0
+    credit: Credit
+    time: Moment
+    retry_after_s: Pause = 0.0
 
 
 class Live(msgspec.Struct, frozen=True, tag="live"):
@@ -187,15 +193,15 @@ class Resend(msgspec.Struct, frozen=True, tag="resend"):
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
     """Agent: still here, and how its lanes stand."""
 
-    time: datetime
+    time: Moment
     lanes: LaneReports = []
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
     """Forwarder: still here; its clock, and how many batches may be in flight."""
 
-    time: datetime
-    credit: int
+    time: Moment
+    credit: Credit
 
 
 FromAgent = Hello | Batch | Live | Ping
@@ -247,6 +253,18 @@ def _decode(decoder: msgspec.json.Decoder[_M], header: bytes) -> _M:
 def pairs(ranges: Ranges) -> list[Pair]:
     """Ranges as they travel: the lowest first, cut at `MAX_PAIRS`."""
     return list(ranges.pairs[:MAX_PAIRS])
+
+
+def fitted(lanes: Sequence[LaneReport]) -> list[LaneReport]:
+    """As many of the lanes, with as much of their lists, as a header can carry."""
+    fitting, most = list(lanes[:MAX_LANES]), MAX_PAIRS
+    while len(_encoder.encode(fitting)) > MAX_REPORTS_BYTES:
+        most //= 2
+        fitting = [
+            msgspec.structs.replace(each, waiting=each.waiting[:most], dropped=each.dropped[:most])
+            for each in fitting
+        ]
+    return fitting
 
 
 class Packer:

@@ -90,8 +90,8 @@ class SpoolFile:
         if read_only:
             self._connection = self._connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
             return
-        if path != ":memory:":
-            _refuse_log_without_file(Path(path))
+        if path != ":memory:" and only_log_is_left(Path(path)):
+            raise SpoolDamagedError(f"{path}: is gone, and its write-ahead log is not")
         self._connection = self._connect(path)
         try:
             self._all(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -261,8 +261,12 @@ class SpoolFile:
             if code & 0xFF in _DAMAGE or code in _DAMAGED_READS:
                 raise SpoolDamagedError(f"{self.path}: {error}") from error
             if code in _FULL:
-                raise SpoolFullError(f"{self.path}: {error}") from error
-            raise UnavailableError(f"{self.path}: {error}; is its folder writable?") from error
+                raise SpoolFullError(f"{self.path}: the disk is full: {error}") from error
+            if isinstance(error, sqlite3.ProgrammingError):
+                raise  # ours, not the disk's
+            raise UnavailableError(
+                f"{self.path}: {error}; does the disk work, and may clima-agent write there?"
+            ) from error
 
     def _connect(self, name: Path | str, *, uri: bool = False) -> sqlite3.Connection:
         with self._translated():
@@ -288,11 +292,11 @@ def credible(recorded: object) -> int | None:
     return recorded if isinstance(recorded, int) and 0 <= recorded < _LATEST else None
 
 
-def _refuse_log_without_file(path: Path) -> None:
-    """SQLite would throw the log away, and with it the newest records."""
+def only_log_is_left(path: Path) -> bool:
+    """SQLite, however it is opened, would throw the log away, and with it the newest records."""
     log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
-        raise SpoolDamagedError(f"{path}: is gone, and its write-ahead log is not")
+    size = path.stat().st_size if path.exists() else 0
+    return not size and log.exists() and log.stat().st_size > 0
 
 
 def _span(number: int, first: int, last: int) -> tuple[int, int]:

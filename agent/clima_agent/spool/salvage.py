@@ -18,7 +18,14 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from clima_agent.spool.file import PAGE_BYTES, SHIFT, SpoolFile, checksum, credible
+from clima_agent.spool.file import (
+    PAGE_BYTES,
+    SHIFT,
+    SpoolFile,
+    checksum,
+    credible,
+    only_log_is_left,
+)
 from clima_core.errors import ClimaError
 from clima_core.identity import STREAMS, Lane
 from clima_core.keys import sync_directory
@@ -95,6 +102,8 @@ def finish(path: Path) -> Path | None:
 
 def accounts(damaged: Path) -> Accounts:
     """What the damaged file says became of its records, if all of that can be read."""
+    if only_log_is_left(damaged):
+        return []
     try:
         with closing(SpoolFile(damaged, read_only=True)) as file:
             return [

@@ -152,8 +152,8 @@ class Spool:
         bodies: list[bytes] = []
         for ledger in sorted(self._ledgers.values(), key=lambda ledger: not ledger.adopted):
             if ledger.lane.stream == stream:
-                first = max(1, ledger.last - count + 1)
-                bodies += self.file.bodies(ledger.number, first, ledger.last)
+                for sequence in range(max(1, ledger.last - count + 1), ledger.last + 1):
+                    bodies += self.file.bodies(ledger.number, sequence, sequence)
         return bodies[-count:]
 
     # -- the account -----------------------------------------------------------------------
@@ -170,8 +170,15 @@ class Spool:
         return self._ledgers
 
     def reports(self) -> list[LaneReport]:
-        """Every lane, the newest first, as HELLO and PING carry them."""
-        return [ledger.report() for ledger in reversed(self._ledgers.values())]
+        """Every lane as HELLO and PING carry them, in the order in which they matter.
+
+        Those of the current journal, those with something to send, the others; the newest first.
+        """
+        ordered = sorted(
+            self._ledgers.values(),
+            key=lambda each: (each.lane.journal != self.journal, not each.waiting, -each.number),
+        )
+        return [ledger.report() for ledger in ordered]
 
     def acknowledge(self, lane: Lane, ranges: Ranges) -> None:
         """The store has these. Written down with the next sync."""
