@@ -12,6 +12,7 @@ import msgspec
 import zmq
 
 from clima_core.errors import UnavailableError
+from clima_core.reading import Flags, Values, Weather
 from clima_core.wire import MAX_RECORD_BYTES
 
 TOPIC = b"weather."
@@ -23,10 +24,13 @@ class _Who(msgspec.Struct):
 
 
 class _Live(msgspec.Struct):
-    """As much of a live reading as has to be true for it to be passed on."""
+    """As much of a live reading as whoever watches may rely on."""
 
     timestamp: datetime = msgspec.field(name="@timestamp")
     station: _Who
+    weather: Weather = msgspec.field(default_factory=Weather)  # type: ignore[valid-type]
+    sensor: dict[str, Values] = {}
+    quality: Flags = {}
 
 
 _decoder = msgspec.json.Decoder(_Live)
@@ -53,6 +57,7 @@ class Feed:
     def publish(self, station: str, reading: bytes) -> bool:
         """Pass on a station's reading, unless it is not one of this station."""
         try:
+            reading.decode()  # the decoder below skips fields that it does not know
             live = _decoder.decode(reading)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False

@@ -28,7 +28,7 @@ class Readable:
         self._socket = socket
         self._receive = receive
         self._loop = asyncio.get_running_loop()
-        self._scheduled = False
+        self._scheduled = self._closed = False
         self._descriptor = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._descriptor, self.drain)
         self.poke()
@@ -43,7 +43,7 @@ class Readable:
         """Take what is there, and leave the loop a turn now and then."""
         self._scheduled = False
         for _ in range(BURST):
-            if self._socket.closed:
+            if self._closed:
                 return
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
@@ -57,4 +57,5 @@ class Readable:
 
     def close(self) -> None:
         """Stop looking; the socket stays the caller's."""
+        self._closed = True
         self._loop.remove_reader(self._descriptor)
