@@ -81,6 +81,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self._socket.disable_monitor()
+        self._monitor.close()
         self._socket.close()
         self._context.term()
 
