@@ -121,9 +121,9 @@ class Ledger:
         if self.never_sent_from is not None:
             last = min(last, self.never_sent_from - 1)
         dropped = [
-            Dropped(first, last, reason)
+            Dropped(*pair, reason)
             for reason, ranges in sorted(self.dropped.items())
-            for first, last in pairs(ranges.between(1, last))
+            for pair in pairs(ranges.between(1, last))
         ]
         return LaneReport(
             journal=self.lane.journal,
