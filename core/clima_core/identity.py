@@ -52,6 +52,11 @@ def new_journal() -> str:
     return secrets.token_hex(6)
 
 
+def lane_id(station: str, lane: Lane) -> str:
+    """What the identities of all records of a lane begin with; `:` and the sequence follow."""
+    return f"{station}:{lane.journal}:{lane.stream}"
+
+
 def event_id(station: str, lane: Lane, sequence: int) -> str:
     """The identity of one record."""
-    return f"{station}:{lane.journal}:{lane.stream}:{sequence}"
+    return f"{lane_id(station, lane)}:{sequence}"

@@ -27,7 +27,10 @@ class Ranges:
     @classmethod
     def of(cls, numbers: Iterable[int]) -> Ranges:
         """The set of the numbers given, in any order."""
-        return cls((number, number) for number in numbers)
+        ordered = sorted(set(numbers))
+        if ordered and ordered[-1] - ordered[0] == len(ordered) - 1:  # most sets are one run
+            return cls([(ordered[0], ordered[-1])])
+        return cls((number, number) for number in ordered)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:

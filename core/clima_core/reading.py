@@ -3,12 +3,15 @@
 `Record` is the contract that the forwarder checks byte for byte before it stores anything, and
 the index templates under `elk/` carry the same fields (a test compares the two). A field that
 is absent was not measured; null was measured and cannot be used, and a `quality` flag says why.
+
+A decoded record is a tree that lives for a moment, so the cyclic collector need not look at it
+(`gc=False`): that takes a third off the time of the check.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -39,12 +42,14 @@ QUANTITIES: dict[str, Quantity] = {
 }
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # before this a clock was never set: refused
+NAMES_LIMIT = 32  # sensors in one record, quantities of one sensor, flags, labels
 
 Values = dict[str, float | None]
 Flags = dict[str, list[str]]
+_Few = msgspec.Meta(max_length=NAMES_LIMIT)  # so that no station can exhaust the store's mapping
 
 
-class DataStream(msgspec.Struct, forbid_unknown_fields=True):
+class DataStream(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """`data_stream.*`, ECS."""
 
     type: str
@@ -52,7 +57,7 @@ class DataStream(msgspec.Struct, forbid_unknown_fields=True):
     namespace: str
 
 
-class Event(msgspec.Struct, forbid_unknown_fields=True):
+class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """`event.*`, ECS; `created` only where it differs from `@timestamp`."""
 
     id: str
@@ -60,14 +65,14 @@ class Event(msgspec.Struct, forbid_unknown_fields=True):
     created: datetime | None = None
 
 
-class GeoPoint(msgspec.Struct, forbid_unknown_fields=True):
+class GeoPoint(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Degrees, WGS 84, north and east positive."""
 
     lat: float
     lon: float
 
 
-class Station(msgspec.Struct, forbid_unknown_fields=True):
+class Station(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Who and where; `elevation` is in metres above mean sea level."""
 
     id: str
@@ -82,13 +87,15 @@ class Station(msgspec.Struct, forbid_unknown_fields=True):
 def _weather_struct() -> type[msgspec.Struct]:
     """A field per quantity, so that an unknown one is refused and a text in one is named."""
     fields = [(name, float | None, None) for name in QUANTITIES]
-    return msgspec.defstruct("Weather", fields, forbid_unknown_fields=True, module=__name__)
+    return msgspec.defstruct(
+        "Weather", fields, forbid_unknown_fields=True, gc=False, module=__name__
+    )
 
 
 Weather = _weather_struct()
 
 
-class Health(msgspec.Struct, forbid_unknown_fields=True):
+class Health(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """How the Pi and its spool are; units in the names' own words in docs/architecture.md."""
 
     cpu_temperature: float | None = None  # °C
@@ -104,14 +111,14 @@ class Health(msgspec.Struct, forbid_unknown_fields=True):
     clock_offset: float | None = None  # seconds the forwarder's clock is ahead of ours
 
 
-class Log(msgspec.Struct, forbid_unknown_fields=True):
+class Log(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """`log.*`, ECS."""
 
     level: str
     logger: str | None = None
 
 
-class Error(msgspec.Struct, forbid_unknown_fields=True):
+class Error(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """`error.*`, ECS."""
 
     type: str | None = None
@@ -119,21 +126,21 @@ class Error(msgspec.Struct, forbid_unknown_fields=True):
     stack_trace: str | None = None
 
 
-class Record(msgspec.Struct, forbid_unknown_fields=True):
+class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Any record a station may send, of whichever stream; see `Weather` for the quantities."""
 
-    timestamp: datetime = msgspec.field(name="@timestamp")
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)] = msgspec.field(name="@timestamp")
     data_stream: DataStream
     event: Event
     station: Station
     weather: Weather | None = None  # type: ignore[valid-type]
-    sensor: dict[str, Values] | None = None
-    quality: Flags | None = None
+    sensor: Annotated[dict[str, Annotated[Values, _Few]], _Few] | None = None
+    quality: Annotated[Flags, _Few] | None = None
     health: Health | None = None
     message: str | None = None
     log: Log | None = None
     error: Error | None = None
-    labels: dict[str, str] | None = None
+    labels: Annotated[dict[str, str], _Few] | None = None
 
 
 def rfc3339(moment: datetime) -> str:

@@ -12,13 +12,12 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from clima_core.identity import DATA_SETS, event_id
-from clima_core.reading import EARLIEST, Record
+from clima_core.identity import DATA_SETS, Lane, event_id, lane_id
+from clima_core.reading import EARLIEST, DataStream, Record
 from clima_core.wire import Batch
 from clima_forwarder.outputs.base import DeadLetter, Document
 
 AHEAD = timedelta(minutes=10)
-NAMES_LIMIT = 32  # sensors in one record, quantities of one sensor, flags, labels
 MESSAGE_LIMIT = 500
 
 _decoder = msgspec.json.Decoder(Record)
@@ -28,8 +27,11 @@ class _UnfitError(Exception):
     """A record that may not be stored; `code` and a sentence."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message[:MESSAGE_LIMIT])
+        super().__init__(message)
         self.code = code
+
+
+_REASONS = (_UnfitError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass
@@ -46,62 +48,52 @@ def sort(station: str, header: Batch, bodies: Sequence[bytes], now: datetime) ->
     """Sort the records of a batch that came in with the key of `station`."""
     intake = Intake()
     lane = header.lane
+    own, journal = lane_id(station, lane), lane.journal
+    data_stream = DataStream(*DATA_SETS[lane.stream])
     horizon = now + AHEAD
     for sequence, body in enumerate(bodies, header.first):
         try:
-            record = _checked(station, header, sequence, body)
-        except _UnfitError as unfit:
-            intake.letters.append(
-                DeadLetter(station, lane, sequence, unfit.code, str(unfit), body, now)
-            )
+            record = _decoder.decode(body)
+            event, origin, moment = record.event, record.station, record.timestamp
+            if (
+                (event.id, event.sequence) != (f"{own}:{sequence}", sequence)
+                or (origin.id, origin.journal) != (station, journal)
+                or record.data_stream != data_stream
+            ):
+                raise _misplaced(station, lane, sequence, record)
+            if moment < EARLIEST:
+                raise _UnfitError("before_2000", f"@timestamp is {moment.isoformat()}")
+        except _REASONS as error:
+            code, text = _said(error)
+            intake.letters.append(DeadLetter(station, lane, sequence, code, text, body, now))
             continue
-        if record.timestamp > horizon:
+        if moment > horizon:
             intake.ahead.append(sequence)
-            intake.furthest = max(intake.furthest, record.timestamp)
+            intake.furthest = max(intake.furthest, moment)
         else:
-            intake.documents.append(Document(station, lane, sequence, record.timestamp, body))
+            intake.documents.append(Document(station, lane, sequence, moment, body))
     return intake
 
 
-def _checked(station: str, header: Batch, sequence: int, body: bytes) -> Record:
-    try:
-        record = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _UnfitError("invalid", str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _UnfitError("malformed", f"not a JSON object: {error}") from error
+def _said(error: Exception) -> tuple[str, str]:
+    """The code and the sentence of a dead letter."""
+    if isinstance(error, _UnfitError):
+        code, text = error.code, str(error)
+    elif isinstance(error, msgspec.ValidationError):
+        code, text = "invalid", str(error)
+    else:
+        code, text = "malformed", f"not a JSON object: {error}"
+    return code, text[:MESSAGE_LIMIT]
+
+
+def _misplaced(station: str, lane: Lane, sequence: int, record: Record) -> _UnfitError:
+    """What is wrong with a record that is not what its place in the batch says."""
     if record.station.id != station:
-        raise _UnfitError(
+        return _UnfitError(
             "foreign", f'station.id is "{record.station.id}", but the key is that of {station}'
         )
-    _check_identity(station, header, sequence, record)
-    _check_content(record)
-    return record
-
-
-def _check_identity(station: str, header: Batch, sequence: int, record: Record) -> None:
-    expected = event_id(station, header.lane, sequence)
-    if (
-        record.event.id != expected
-        or record.event.sequence != sequence
-        or record.station.journal != header.journal
-    ):
-        raise _UnfitError("identity", f'says it is "{record.event.id}", but came as "{expected}"')
-    data_set = DATA_SETS[header.stream]
-    stream = record.data_stream
-    if (stream.type, stream.dataset, stream.namespace) != data_set:
-        name = f"{stream.type}-{stream.dataset}-{stream.namespace}"
-        raise _UnfitError("data_stream", f"{name} is not {data_set.name}")
-
-
-def _check_content(record: Record) -> None:
-    moment = record.timestamp
-    if moment.tzinfo is None:
-        raise _UnfitError("invalid", "@timestamp has no time zone")
-    if moment < EARLIEST:
-        raise _UnfitError("before_2000", f"@timestamp is {moment.isoformat()}")
-    sensors = record.sensor or {}
-    for names in (sensors, record.quality, record.labels, *sensors.values()):
-        if names and len(names) > NAMES_LIMIT:
-            text = f"{len(names)} names in sensor, a sensor, quality or labels"
-            raise _UnfitError("invalid", f"{text}; at most {NAMES_LIMIT} each")
+    expected, stream = event_id(station, lane, sequence), record.data_stream
+    if (stream.type, stream.dataset, stream.namespace) == DATA_SETS[lane.stream]:
+        return _UnfitError("identity", f'says it is "{record.event.id}", but came as "{expected}"')
+    name = f"{stream.type}-{stream.dataset}-{stream.namespace}"
+    return _UnfitError("data_stream", f"{name} is not {DATA_SETS[lane.stream].name}")

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clima_core.identity import Lane
+from clima_core.reading import NAMES_LIMIT
 from clima_core.wire import Batch
 from clima_forwarder import intake
-from clima_forwarder.intake import AHEAD, MESSAGE_LIMIT, NAMES_LIMIT
+from clima_forwarder.intake import AHEAD, MESSAGE_LIMIT
 from tests.forwarder.client import JOURNAL, LANE, NOON, record
 
 
