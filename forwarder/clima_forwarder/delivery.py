@@ -117,18 +117,16 @@ class Delivery:
         session.attempts.add(lane, Ranges.of(pending))
         results = await self._bulk.create(documents)
         busy = ""
-        for document, result in zip(documents, results, strict=True):
-            if result.status == "stored":
+        stored: list[int] = []
+        for document, (status, reason) in zip(documents, results, strict=True):
+            if status == "stored":
+                stored.append(document.sequence)
                 del pending[document.sequence]
-            elif result.status == "refused":
-                refused.append(_letter(pending.pop(document.sequence), result.reason))
-            elif result.status == "retry":
-                busy = result.reason
-        done.stored |= Ranges.of(
-            document.sequence
-            for document, result in zip(documents, results, strict=True)
-            if result.status == "stored"
-        )
+            elif status == "refused":
+                refused.append(_letter(pending.pop(document.sequence), reason))
+            elif status == "retry":
+                busy = reason
+        done.stored |= Ranges.of(stored)
         if busy:
             raise UnavailableError(busy)
 

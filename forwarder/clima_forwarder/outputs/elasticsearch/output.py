@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from clima_core.errors import ClimaError, UnavailableError
-from clima_core.identity import DATA_SETS, DEAD_LETTERS, STREAMS, Lane, Stream
+from clima_core.identity import DATA_SETS, DEAD_LETTERS, STREAMS, Lane, Stream, lane_id
 from clima_core.reading import rfc3339
 from clima_core.wire import LaneReport, StationReport
 from clima_elk import elasticsearch as assets
@@ -28,7 +28,7 @@ from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Cause, Connection
 
 JOURNALS = "clima-journals"
-BULK_BYTES = 900_000  # of one bulk request, so that memory stays bounded
+BULK_BYTES = 1_000_000  # of one bulk request, so that memory stays bounded
 FIND_STEP = 1_000  # sequences per search of `find`, for the same reason
 STORED = Result("stored")
 EXISTS = Result("exists")
@@ -217,9 +217,7 @@ def of_lane(
 def _create(station: str, lane: Lane) -> bytes:
     """The action line of a lane's records, up to the sequence."""
     index = DATA_SETS[lane.stream].name
-    return (
-        f'{{"create":{{"_index":"{index}","_id":"{station}:{lane.journal}:{lane.stream}:'.encode()
-    )
+    return f'{{"create":{{"_index":"{index}","_id":"{lane_id(station, lane)}:'.encode()
 
 
 def _lines(action: dict[str, Any], body: dict[str, Any]) -> bytes:
@@ -284,7 +282,7 @@ def _report(report: StationReport, lane: LaneReport) -> bytes:
     }
     action = {
         "_index": JOURNALS,
-        "_id": f"{report.station}:{lane.journal}:{lane.stream}",
+        "_id": lane_id(report.station, lane.lane),
         "version": int(report.reported.timestamp() * 1000),
         "version_type": "external",
     }
