@@ -48,6 +48,7 @@ class Batches:
         self._answer = answer
         self._unpacker = wire.Unpacker()
         self._bytes = 0
+        self._names: dict[str, intake.Names] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -128,7 +129,8 @@ class Batches:
         self, session: Session, header: wire.Batch, bodies: list[bytes]
     ) -> Delivered:
         now = datetime.now(UTC)
-        sorted_ = intake.sort(session.station, header, bodies, now)
+        names = self._names.setdefault(session.station, set())
+        sorted_ = intake.sort(session.station, header, bodies, now, names)
         if sorted_.ahead:
             text = f"@timestamp up to {sorted_.furthest.isoformat()}, here it is {now.isoformat()}"
             ahead = Ranges.of(sorted_.ahead)

@@ -6,7 +6,8 @@ and its place in the batch say, and the record has to agree. Pure; the time is p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,6 +20,10 @@ from clima_forwarder.outputs.base import DeadLetter, Document
 
 AHEAD = timedelta(minutes=10)
 MESSAGE_LIMIT = 500
+MOST_NAMES = 100  # of sensors' quantities, flags and labels, that one station may ever bring along
+_NAME = re.compile(r"[a-z0-9_-]{1,64}")
+
+Names = set[tuple[str, str]]
 
 _decoder = msgspec.json.Decoder(Record)
 
@@ -44,8 +49,14 @@ class Intake:
     furthest: datetime = EARLIEST
 
 
-def sort(station: str, header: Batch, bodies: Sequence[bytes], now: datetime) -> Intake:
-    """Sort the records of a batch that came in with the key of `station`."""
+def sort(
+    station: str, header: Batch, bodies: Sequence[bytes], now: datetime, names: Names
+) -> Intake:
+    """Sort the records of a batch that came in with the key of `station`.
+
+    `names` are those that the station has used before, and takes in the new ones: each is a
+    field in the store for ever, and no station may use them up for all.
+    """
     intake = Intake()
     lane = header.lane
     own, journal = lane_id(station, lane), lane.journal
@@ -63,6 +74,9 @@ def sort(station: str, header: Batch, bodies: Sequence[bytes], now: datetime) ->
                 raise _misplaced(station, lane, sequence, record)
             if moment < EARLIEST:
                 raise _UnfitError("before_2000", f"@timestamp is {moment.isoformat()}")
+            for name in _names(record):
+                if name not in names:
+                    _learn(name, names)
         except _REASONS as error:
             code, text = _said(error)
             intake.letters.append(DeadLetter(station, lane, sequence, code, text, body, now))
@@ -73,6 +87,25 @@ def sort(station: str, header: Batch, bodies: Sequence[bytes], now: datetime) ->
         else:
             intake.documents.append(Document(station, lane, sequence, moment, body))
     return intake
+
+
+def _names(record: Record) -> Iterator[tuple[str, str]]:
+    """The names in a record that the station chose itself."""
+    for sensor, values in (record.sensor or {}).items():
+        for quantity in values:
+            yield sensor, quantity
+    for flagged in record.quality or ():
+        yield "quality", flagged
+    for label in record.labels or ():
+        yield "labels", label
+
+
+def _learn(name: tuple[str, str], names: Names) -> None:
+    if len(names) >= MOST_NAMES:
+        raise _UnfitError("names", f"{name} is one name too many: {MOST_NAMES} are allowed")
+    if not all(_NAME.fullmatch(part) for part in name):
+        raise _UnfitError("names", f"{name} has more in it than a-z, 0-9, _ and -")
+    names.add(name)
 
 
 def _said(error: Exception) -> tuple[str, str]:

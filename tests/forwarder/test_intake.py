@@ -13,14 +13,16 @@ from clima_core.identity import Lane
 from clima_core.reading import NAMES_LIMIT
 from clima_core.wire import Batch
 from clima_forwarder import intake
-from clima_forwarder.intake import AHEAD, MESSAGE_LIMIT
+from clima_forwarder.intake import AHEAD, MESSAGE_LIMIT, MOST_NAMES
 from tests.forwarder.client import JOURNAL, LANE, NOON, record
 
 
-def sort(*bodies: bytes, lane: Lane = LANE, now: datetime = NOON) -> intake.Intake:
+def sort(
+    *bodies: bytes, lane: Lane = LANE, now: datetime = NOON, names: intake.Names | None = None
+) -> intake.Intake:
     """The batch 7, 8, … of the station `roof`, sorted."""
     header = Batch(lane.journal, lane.stream, 7, len(bodies), sum(map(len, bodies)))
-    return intake.sort("roof", header, bodies, now)
+    return intake.sort("roof", header, bodies, now, set() if names is None else names)
 
 
 def edited(**fields: Any) -> bytes:
@@ -139,3 +141,24 @@ def test_every_record_ends_in_exactly_one_place(bodies: list[bytes]) -> None:
     ends = [document.sequence for document in sorted_.documents]
     ends += [letter.sequence for letter in sorted_.letters] + sorted_.ahead
     assert list(range(7, 7 + len(bodies))) == sorted(ends)
+
+
+@pytest.mark.parametrize("name", ["a.b", "Á", "", "x" * 65])
+def test_a_name_that_would_be_more_than_one_field_is_refused(name: str) -> None:
+    """In the store a dot makes an object of it."""
+    (letter,) = sort(edited(sensor={"bme280": {name: 1.0}})).letters
+    assert "names" == letter.reason
+
+
+def test_a_station_cannot_use_up_the_fields_of_the_store() -> None:
+    """Old names go on, new ones beyond the limit do not; another station is not concerned."""
+    names: intake.Names = set()
+    for number in range(MOST_NAMES + 10):
+        sort(edited(sensor={f"chip{number}": {"air_temperature": 1.0}}), names=names)
+    assert MOST_NAMES == len(names)
+    known, new = (
+        edited(sensor={chip: {"air_temperature": 1.0}}) for chip in ("chip1", "chip-of-tomorrow")
+    )
+    assert [] == sort(known, names=names).letters
+    assert ["names"] == [letter.reason for letter in sort(new, names=names).letters]
+    assert [] == sort(new).letters
