@@ -3,20 +3,25 @@
 ZAP does not hear of a revocation after the handshake, so a key that was good then proves nothing
 now. Who a message is from is its `User-Id`, which libzmq sets from the handshake; never a routing
 id, which a peer can choose.
+
+ZAP (https://rfc.zeromq.org/spec/27/) is answered here, in the one event loop. pyzmq's own
+authenticator for asyncio ends for good with the first exception, and with it every handshake.
 """
 
 from __future__ import annotations
 
 import structlog
 import zmq
-from zmq.auth.asyncio import AsyncioAuthenticator
+from zmq.utils import z85
 
 from clima_core import wire
 from clima_core.keys import KeyPair, fingerprint
+from clima_forwarder.readable import Readable
 from clima_forwarder.stations import Stations
 
 log = structlog.get_logger("clima_forwarder.admission")
 
+ZAP_ADDRESS, ZAP_VERSION = "inproc://zeromq.zap.01", b"1.0"
 MOST_REFUSED_KEYS = 1000  # of which it is remembered that they were logged
 HIGH_WATER_MARK = 100  # messages of one peer that libzmq keeps for us, and of ours for it
 
@@ -27,17 +32,29 @@ class Admission:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], stations: Stations) -> None:
         self._stations = stations
         self._refused: set[str] = set()
-        self._authenticator = AsyncioAuthenticator(context)
-        self._authenticator.start()
-        self._authenticator.configure_curve_callback(wire.ZAP_DOMAIN, credentials_provider=self)
+        self._socket = context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.bind(ZAP_ADDRESS)
+        self._readable = Readable(self._socket, self._asked)
 
     def close(self) -> None:
         """Let nobody in any more."""
-        self._authenticator.stop()
+        self._readable.close()
+        self._socket.close()
 
-    def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - pyzmq calls it so
-        """The ZAP authenticator asks whether a key may shake hands."""
-        public = key.decode()
+    def _asked(self, frames: list[zmq.Frame]) -> None:
+        """libzmq asks whether a peer that has proven its key may shake hands."""
+        *envelope, version, request, domain, _, _, mechanism, key = (each.bytes for each in frames)
+        right = (ZAP_VERSION, wire.ZAP_DOMAIN.encode(), b"CURVE")
+        public = z85.encode(key).decode()
+        if (version, domain, mechanism) == right and self._admits(public):
+            answer = [b"200", b"OK", public.encode()]
+        else:
+            answer = [b"400", b"unknown key", b""]
+        self._socket.send_multipart([*envelope, ZAP_VERSION, request, *answer, b""])
+        self._readable.poke()
+
+    def _admits(self, public: str) -> bool:
         admitted = self.station_of(public) is not None
         if not admitted:
             self._log_once("key_refused", public)
