@@ -75,7 +75,7 @@ async def forwarder(
     try:
         yield Running(router, pair.public, stations, output, feed, health, metrics)
     finally:
-        await router.close(patience_s=0)
+        await router.close(patience_s=1)
         feed.close()
         context.term()
 
