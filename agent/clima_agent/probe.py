@@ -28,6 +28,7 @@ def ask(forwarder: Forwarder, keys: KeyPair, station: str, timeout_s: float = GR
         return _answer(socket, monitor, time.monotonic() + timeout_s)
     finally:
         socket.disable_monitor()
+        monitor.close()
         socket.close()
 
 

@@ -169,8 +169,9 @@ class Sender:
         self._deadline = self._monotonic() + GREETING_S
 
     def _disconnect(self) -> None:
-        if self._socket is not None:
+        if self._socket is not None and self._monitor is not None:
             self._socket.disable_monitor()
+            self._monitor.close()
             self._socket.close()
         self._socket = self._monitor = self._session = None
 
@@ -238,7 +239,7 @@ class Sender:
 
     def _handle(self, message: wire.FromForwarder) -> None:
         match message:
-            case wire.Welcome():
+            case wire.Welcome() if self._session is None:
                 self._welcomed(message)
             case wire.Refusal():
                 self._fail(message.code, message.retry_after_s, message=message.message)
