@@ -7,7 +7,8 @@ One ZeroMQ certificate per station, `<station.id>.key`; what is revoked or repla
   length of `changes.log` with what was last read (two `stat` calls). Each change renames a file,
   whole, and then adds a line to that log, so that it is noticed even where two fall into one
   tick of the file system's clock; and the log says who was let in, when.
-- A file that cannot be used is reported once and shuts out its own station alone. A key that two
+- A file that cannot be used is reported once and shuts out its own station alone; it is tried
+  again now and then, for what was wrong may pass (too many open files). A key that two
   files claim is nobody's: a reading must never land under the wrong station's name.
 - A directory that cannot be read lets nobody in.
 """
@@ -18,7 +19,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from clima_core.configuration import nearest
@@ -26,6 +27,7 @@ from clima_core.errors import ConfigurationError
 from clima_core.identity import STATION_ID
 from clima_core.keys import fingerprint, load_certificate, sync_directory, write_certificate
 
+LOOK_AGAIN = timedelta(seconds=5)
 _SUFFIX = ".key"
 
 
@@ -64,13 +66,15 @@ class Stations:
         self._report = report
         self._now = now
         self._seen: tuple[int, int] | None = None
+        self._look_again = datetime.min.replace(tzinfo=UTC)
         self._by_key: dict[str, str] = {}
         self._problems: frozenset[str] = frozenset()
 
     def station_of(self, public_key: str) -> str | None:
         """The id of the station whose key this is, as the directory is now."""
         seen = _modified(self.directory), _size(self._log)
-        if seen != self._seen:
+        if seen != self._seen or (self._problems and self._now() >= self._look_again):
+            self._look_again = self._now() + LOOK_AGAIN
             stations, problems = self.read()
             for problem in sorted(problems - self._problems):
                 self._report(problem)

@@ -12,7 +12,7 @@ import pytest
 
 from clima_core import keys
 from clima_core.errors import ConfigurationError
-from clima_forwarder.stations import Station, Stations
+from clima_forwarder.stations import LOOK_AGAIN, Station, Stations
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -170,6 +170,22 @@ def test_a_broken_file_is_reported_once_and_others_still_work(directory: Path) -
     (directory / "lga.key").touch()
     assert "jfk" == forwarder.station_of(key)
     assert 3 == len(reports)
+
+
+def test_a_broken_file_is_tried_again_now_and_then(directory: Path) -> None:
+    """What was wrong may pass without a trace in the directory, and not each message pays."""
+    clock = [NOON]
+    stations = Stations(directory, now=lambda: clock[0])
+    key = new_key()
+    stations.add("jfk", key)
+    file = directory / "jfk.key"
+    whole = file.read_text("utf-8")
+    file.write_text("half of", "utf-8")
+    assert stations.station_of(key) is None
+    file.write_text(whole, "utf-8")
+    assert stations.station_of(key) is None
+    clock[0] += LOOK_AGAIN
+    assert "jfk" == stations.station_of(key)
 
 
 def test_a_key_that_two_files_claim_is_nobodys(directory: Path, stations: Stations) -> None:
