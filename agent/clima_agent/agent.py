@@ -11,24 +11,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 import zmq
 
 from clima_agent import document, health
 from clima_agent.config import Configuration
-from clima_agent.inbox import Inbox, Item
+from clima_agent.inbox import Inbox
 from clima_agent.pipeline import Draft
 from clima_agent.sampler import Sampler
 from clima_agent.sender import Sender
 from clima_agent.spool import Limits, Spool, SpoolDamagedError, SpoolFullError, recover
-from clima_core.identity import STREAMS
+from clima_core.identity import STREAMS, Stream
 
 log = structlog.get_logger("clima_agent.agent")
 
 MOST_UNSYNCED = 1000  # records, a full batch: a fast source need not wait for the window
+MOST_APPENDED = 200  # in one transaction, so that a nearly full disk has room for its log
 MOST_IN_INBOX = 2000  # then a source with a timeline of its own waits
 FAREWELL_S = 5.0  # to have the last batches answered when told to stop
 LONGEST_WAIT_S = 60.0
@@ -77,7 +79,8 @@ class Agent:
         self._inbox = inbox
         self._monotonic = monotonic
         self._now = now
-        self._taken: list[Item] = []  # out of the inbox, not yet in the spool
+        # Out of the inbox, not yet in the spool.
+        self._taken: dict[Stream, list[Mapping[str, Any]]] = {stream: [] for stream in STREAMS}
         self._unsynced = 0
         self._sync_due: float | None = None
         self._health_due = 0.0
@@ -142,19 +145,17 @@ class Agent:
             self._sender.give_up("disk_full")
 
     def _take_in(self) -> None:
-        """Show what is fresh, then append all that came in one transaction per stream."""
-        fresh = self._inbox.take()
-        for item in fresh:
+        """Show what is fresh, then append all that came."""
+        for item in self._inbox.take():
             if item.stream == "w":
                 self.readings += 1
                 self._sender.live(item.document)
-        self._taken += fresh
-        for stream in STREAMS:
-            documents = [item.document for item in self._taken if item.stream == stream]
-            if documents:
-                self._spool.append(stream, documents)
-                self._unsynced += len(documents)
-                self._taken = [item for item in self._taken if item.stream != stream]
+            self._taken[item.stream].append(item.document)
+        for stream, documents in self._taken.items():
+            while part := documents[:MOST_APPENDED]:
+                self._spool.append(stream, part)
+                self._unsynced += len(part)
+                del documents[: len(part)]
 
     def _keep_the_rest(self) -> None:
         try:
@@ -223,7 +224,7 @@ class Agent:
     def _exhausted(self) -> bool:
         """Nothing more will be sampled, or waits to be appended."""
         alive = self._sampling is not None and self._sampling.is_alive()
-        return not alive and not len(self._inbox) and not self._taken
+        return not alive and not len(self._inbox) and not any(self._taken.values())
 
     def _finished(self) -> bool:
         """A recording was played to its end, and all of it is acknowledged and reported so."""

@@ -118,7 +118,7 @@ class Part:
         wait_until(f"{self.name} says {event}", lambda: len(self.events(event)) >= count)
         return self.events(event)
 
-    def tail(self, lines: int = 8) -> str:
+    def tail(self, lines: int = 60) -> str:
         """The end of the log."""
         text = self._log.read_text("utf-8", "replace") if self._log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])

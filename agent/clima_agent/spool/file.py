@@ -39,6 +39,7 @@ CREATE TABLE settled (lane INTEGER, how TEXT, first INTEGER, last INTEGER NOT NU
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
+_MOST_PAGES = 2**32 - 2  # SQLite's own limit
 _NEWEST_FORMAT = 255  # anything above, in one byte of four, is no format but damage
 _LATEST = 2**34  # seconds since 1970 that a record may claim: the year 2514
 # A constraint that does not hold means that the account and the records disagree.
@@ -130,6 +131,11 @@ class SpoolFile:
     def used_bytes(self) -> int:
         """Bytes of the file that hold something."""
         return (self._pragma("page_count") - self._pragma("freelist_count")) * PAGE_BYTES
+
+    def limit_growth(self, more_bytes: int) -> None:
+        """From now on the file may grow by so much; beyond that it counts as full."""
+        pages = self._pragma("page_count") + max(0, more_bytes) // PAGE_BYTES
+        self._all(f"PRAGMA max_page_count = {min(pages, _MOST_PAGES)}")
 
     # -- lanes -----------------------------------------------------------------------------
 

@@ -23,10 +23,12 @@ from clima_agent.spool.file import SpoolFullError
 from clima_core.ranges import Ranges
 
 if TYPE_CHECKING:
+    from clima_agent.spool.file import SpoolFile
     from clima_agent.spool.ledger import Ledger
     from clima_agent.spool.spool import Spool
 
-BALLAST_BYTES = 512 * 1024
+BALLAST_BYTES = 2 * 1024 * 1024
+LOG_BYTES = BALLAST_BYTES // 2  # what the log may need before it goes into the file
 SLICE = 200  # records deleted in one transaction: bounds the log that it needs
 
 
@@ -47,7 +49,15 @@ def keep_within_limits(spool: Spool) -> None:
         pass
     while spool.file.used_bytes > limits.total_bytes and _give_up_waiting(spool, "spool_full"):
         pass
-    _lay_ballast(spool.file.path)
+    if spool.file.path != ":memory:":
+        _lay_ballast(spool.file.path)
+    limit_growth(spool.file)
+
+
+def limit_growth(file: SpoolFile) -> None:
+    """Keep the file out of the last of the disk, as much as there is of it now."""
+    if file.path != ":memory:":
+        file.limit_growth(_free_bytes(file.path) - LOG_BYTES)
 
 
 def make_room(spool: Spool) -> bool:
@@ -129,12 +139,16 @@ def _ballast(path: Path | str) -> Path:
 def _lay_ballast(path: Path | str) -> None:
     """Have the ballast there, with real blocks behind it, where the disk has room for it."""
     ballast = _ballast(path)
-    if str(path) == ":memory:" or ballast.exists():
+    if ballast.exists():
         return
-    if shutil.disk_usage(ballast.parent).free < 4 * BALLAST_BYTES:
+    if _free_bytes(path) < 4 * BALLAST_BYTES:
         return  # the spool itself has more use for it now
     try:
         ballast.write_bytes(os.urandom(BALLAST_BYTES))
     except OSError:
         with suppress(OSError):
             ballast.unlink()
+
+
+def _free_bytes(path: Path | str) -> int:
+    return shutil.disk_usage(Path(path).parent).free

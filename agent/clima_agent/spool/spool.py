@@ -80,9 +80,8 @@ class Spool:
             self._finish_recovery(Path(path))
         try:
             self.file = self._open(path)
-        except SpoolFullError:
-            if not room.throw_ballast(path):
-                raise
+        except SpoolFullError:  # closing it has emptied its log, which may be room enough
+            room.throw_ballast(path)
             self.file = self._open(path)
 
     def close(self) -> None:
@@ -254,6 +253,7 @@ class Spool:
         self.file = SpoolFile(path)
         try:
             self._load()
+            room.limit_growth(self.file)
         except BaseException:
             self.file.close()
             raise

@@ -203,7 +203,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small tmpfs needs root on Linux")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "clima-test", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "clima-test", str(disk)]
     mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode:
         missing("mount", f"no small tmpfs: {mounted.stderr.strip()}")
@@ -254,6 +254,22 @@ def test_a_disk_that_is_really_full(small_disk: Path, acknowledged: int) -> None
     spool.sync()
     assert 1700 in waiting(spool, lane)
     assert (small_disk / "spool.db.ballast").exists()
+    spool.close()
+
+
+def test_a_spool_that_has_filled_the_disk_itself(small_disk: Path) -> None:
+    """It stops short of the end: there is room to give records up, to say so, and to send."""
+    fill_up(small_disk, leave=6_000_000)
+    spool, lane, told = filled(small_disk / "spool.db", 1000)
+    for first in range(1001, 8001, 200):
+        spool.append("w", documents(200, first=first, padding=700))
+        spool.sync()
+        assert_accounted(spool)
+    assert {"disk_full"} == {fields["reason"] for fields in told.fields("records_dropped")}
+    spool.mark_sending()
+    found = waiting(spool, lane)
+    assert 1000 < len(found)
+    assert 8000 in found
     spool.close()
 
 
