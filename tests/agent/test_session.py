@@ -16,7 +16,7 @@ from clima_agent.spool import Spool
 from clima_core import wire
 from clima_core.identity import Lane
 from clima_core.ranges import Pair, Ranges
-from tests.agent.spool.stock import documents
+from tests.agent.spool.stock import WEATHER, documents
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -208,7 +208,7 @@ def test_damaged_records_hold_nobody_up(spool: Spool) -> None:
     make(spool, 20)
     with spool.file.transaction():
         for sequence in (1, 3, 5, 6, 20):
-            spool.file._all("UPDATE record SET body = x'00' WHERE id = ?", (1 << 48 | sequence,))
+            spool.file._all("UPDATE record SET body = x'00' WHERE id = ?", (WEATHER << 48 | sequence,))
     session = begin(spool, welcome(credit=20))
     assert [(2, 2), (4, 4), (7, 16), (17, 19)] == sent(session)
     dropped = spool.ledgers[Lane(spool.journal, "w")].dropped["damaged"]

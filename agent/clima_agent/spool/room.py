@@ -128,7 +128,8 @@ def _delete(
     spool: Spool, ledger: Ledger, oldest: tuple[int, int], given_up: str | None = None
 ) -> None:
     with spool.file.transaction():
-        spool.file.delete(ledger.number, *oldest)
+        # Whoever finds an acknowledged record again finds the store has it, too.
+        spool.file.delete(ledger.number, *oldest, erase=given_up is not None)
         spool.save_account([(ledger.number, given_up, *oldest)] if given_up else [])
 
 

@@ -296,7 +296,8 @@ class Spool:
             ledger.synced = ledger.last
 
     def _add_lanes(self, journal: str) -> None:
-        for stream in STREAMS:
+        """The weather's last: there a record is written at the tree's end, where it costs least."""
+        for stream in reversed(STREAMS):
             self.add_lane(Lane(journal, stream))
 
     def add_lane(self, lane: Lane, adopted_since: datetime | None = None) -> Ledger:

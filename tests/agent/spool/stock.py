@@ -12,6 +12,7 @@ from clima_core.ranges import Ranges
 
 STATION = "roof"
 MOST = 1024 * 1024
+WEATHER = 3  # the number of a new spool's lane of readings
 
 
 class Told:

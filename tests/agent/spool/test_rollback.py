@@ -12,6 +12,7 @@ from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 from tests.agent.spool.stock import (
     STATION,
+    WEATHER,
     assert_accounted,
     assert_whole,
     documents,
@@ -159,9 +160,9 @@ def test_what_cannot_be_moved_is_counted_as_dropped(path: Path) -> None:
     spool.sync()
     spool.drop(spool.ledgers[lane], Ranges([(2, 2)]), "disk_full")
     with spool.file.transaction():
-        spool.file.delete(1, 2, 2)
-        spool.file.delete(1, 5, 5)
-        spool.file._all("UPDATE record SET body = x'00' WHERE id = ?", (1 << 48 | 8,))
+        spool.file.delete(WEATHER, 2, 2)
+        spool.file.delete(WEATHER, 5, 5)
+        spool.file._all("UPDATE record SET body = x'00' WHERE id = ?", (WEATHER << 48 | 8,))
     new = Lane(spool.begin_journal(spool.never_sent()), "w")
     found = waiting(spool, new)
     assert [1, 3, 4, 6, 7, 9, 10] == [number_of(body) for body in found.values()]

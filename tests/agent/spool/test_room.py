@@ -16,6 +16,7 @@ from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 from tests.agent.spool.stock import (
     STATION,
+    WEATHER,
     Told,
     assert_accounted,
     assert_whole,
@@ -63,11 +64,11 @@ def test_acknowledged_records_go_when_they_are_old() -> None:
         spool.append("w", documents(room.SLICE))
         spool.sync()
         spool.acknowledge(lane, Ranges([(1, 8 * room.SLICE)]))
-    assert Ranges([(2 * room.SLICE + 1, 10 * room.SLICE)]) == Ranges(spool.file.runs(1))
+    assert Ranges([(2 * room.SLICE + 1, 10 * room.SLICE)]) == Ranges(spool.file.runs(WEATHER))
     clock.now = START + timedelta(days=1000)
     spool.sync()
     assert Ranges([(8 * room.SLICE + 1, 10 * room.SLICE)]) == spool.ledgers[lane].waiting
-    assert spool.ledgers[lane].waiting == Ranges(spool.file.runs(1))
+    assert spool.ledgers[lane].waiting == Ranges(spool.file.runs(WEATHER))
     spool.close()
 
 
@@ -77,7 +78,7 @@ def test_acknowledged_records_go_when_they_are_too_many() -> None:
     spool.acknowledge(lane, Ranges([(1, 1500)]))
     spool.sync()
     assert spool.file.used_bytes <= 1_000_000
-    assert 2000 == spool.file.held(1).last
+    assert 2000 == spool.file.held(WEATHER).last
     assert Ranges([(1501, 2000)]) == spool.ledgers[lane].waiting
     assert [] == told.events
     spool.close()
@@ -107,7 +108,7 @@ def test_holes_among_the_acknowledged_hold_nothing_up() -> None:
     spool.acknowledge(lane, Ranges([(50, 80)]))
     spool.now = lambda: START + timedelta(days=1)
     spool.sync()
-    assert Ranges([(1, 19), (41, 49), (81, 300)]) == Ranges(spool.file.runs(1))
+    assert Ranges([(1, 19), (41, 49), (81, 300)]) == Ranges(spool.file.runs(WEATHER))
     spool.close()
 
 
@@ -128,7 +129,7 @@ os.kill(os.getpid(), {9})
     died = subprocess.run([sys.executable, "-c", script, str(path)], cwd=root, check=False)
     assert -9 == died.returncode
     spool = Spool(path, STATION)
-    ledger = next(iter(spool.ledgers.values()))
+    ledger = spool.ledgers[Lane(spool.journal, "w")]
     assert Ranges([(1, 250)]) == ledger.acknowledged
     assert Ranges([(251, 450)]) == ledger.dropped["spool_full"]
     assert 450 == ledger.last

@@ -21,6 +21,7 @@ from clima_core.ranges import Ranges
 from tests.agent.spool.stock import (
     MOST,
     STATION,
+    WEATHER,
     assert_accounted,
     assert_whole,
     document,
@@ -132,7 +133,7 @@ def test_what_the_store_lacks_waits_again(spool: Spool) -> None:
     spool.sync()
     spool.acknowledge(lane, Ranges([(1, 8)]))
     with spool.file.transaction():
-        spool.file.delete(1, 4, 5)
+        spool.file.delete(WEATHER, 4, 5)
     assert Ranges([(3, 3), (6, 8)]) == spool.reopen(lane, Ranges([(3, 10), (500, 2**48)]))
     assert Ranges([(3, 3), (6, 10)]) == spool.ledgers[lane].waiting
     assert_accounted(spool)
@@ -162,7 +163,7 @@ def test_the_last_readings_are_found_whatever_their_journal(spool: Spool) -> Non
     """Over a hole too: a recording goes on after the last one, not after the hole."""
     spool.append("w", documents(10))
     with spool.file.transaction():
-        spool.file.delete(1, 9, 9)
+        spool.file.delete(WEATHER, 9, 9)
     spool.begin_journal({})
     spool.append("w", documents(2, first=11))
     assert [8, 10, 11, 12] == [number_of(body) for body in spool.recent("w", 4)]
