@@ -88,7 +88,7 @@ def bound_socket(
     """A ROUTER socket that only those get through to who prove a key that is let in."""
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0
-    socket.ipv6 = "[" in address or "*" in address
+    socket.ipv6 = address.startswith(("tcp://*", "tcp://["))
     socket.maxmsgsize = wire.MAX_FRAME_BYTES
     socket.rcvhwm = socket.sndhwm = HIGH_WATER_MARK
     socket.router_mandatory = 1  # or answers that nobody gets would be dropped in silence
