@@ -132,6 +132,13 @@ class SpoolFile:
         """Bytes of the file that hold something."""
         return (self._pragma("page_count") - self._pragma("freelist_count")) * PAGE_BYTES
 
+    def forgive_truncation(self) -> None:
+        """Read on in a file that is shorter than its header says, which SQLite refuses else.
+
+        The account lies near the beginning, and knows of the records that are gone.
+        """
+        self._all("PRAGMA writable_schema = ON")
+
     def limit_growth(self, more_bytes: int) -> None:
         """From now on the file may grow by so much; beyond that it counts as full."""
         pages = self._pragma("page_count") + max(0, more_bytes) // PAGE_BYTES

@@ -106,6 +106,7 @@ def accounts(damaged: Path) -> Accounts:
         return []
     try:
         with closing(SpoolFile(damaged, read_only=True)) as file:
+            file.forgive_truncation()
             return [
                 Account(row.lane, row.since, list(file.settled(row.number))) for row in file.lanes()
             ]
