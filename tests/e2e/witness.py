@@ -4,7 +4,8 @@ Run as a process: `python -m tests.e2e.witness CONFIG WITNESS SEED`. It is `clim
 a driver of its own. Reading `n` has the time `BEGIN + n` seconds (and `SEED` milliseconds, so
 that two stations never share a moment) and a value that only seed and number decide. What was
 read is the set of moments in the witness file: a moment read again after a `kill -9`, because the
-spool did not have it yet, is the same reading. How many there will be is said by a file beside it.
+spool did not have it yet, is the same reading. With CLIMA_WITNESS_ONCE set no moment is ever read
+again, as with a sensor that is alive. How many there will be is said by a file beside it.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ class Witness:
     quantities = (QUANTITY,)
 
     def __init__(self, path: Path, seed: int, begin: datetime) -> None:
+        self._first = len(testimony(path)) if os.environ.get("CLIMA_WITNESS_ONCE") else 0
         self._file = path.open("ab", buffering=0)
         self._total = total_file(path)
         self._seed = seed
         self._begin = begin
-        self._number = 0
+        self._number = self._first
 
     def times(self) -> Iterator[datetime]:
-        self._number = 0
+        self._number = self._first
         while not self._total.exists() or self._number < int(self._total.read_text() or 0):
             yield moment(self._seed, self._number, self._begin)
             self._number += 1
