@@ -84,29 +84,28 @@ class Agent:
         self._unsynced = 0
         self._sync_due: float | None = None
         self._health_due = 0.0
-        self._sampling: threading.Thread | None = None
+        self._sampled_all = threading.Event()
+        self._farewell: float | None = None  # when to leave, once told to
         self._failure: BaseException | None = None
         self.readings = 0
         self.stop = threading.Event()
 
     def run(self) -> None:
         """Sample, keep and send; whatever ends it, the spool is synced last."""
-        self._sampling = threading.Thread(target=self._sample, name="sampler", daemon=True)
-        self._sampling.start()
-        farewell: float | None = None
+        sampling = threading.Thread(target=self._sample, name="sampler", daemon=True)
+        sampling.start()
         try:
             while True:
-                self._step()
+                wait_s = self._step()
+                leaving = self._finished() or self._may_leave()
                 if self._failure is not None:
                     raise self._failure
-                if self.stop.is_set() and farewell is None:
-                    farewell = self._monotonic() + FAREWELL_S
-                    self._sync_due = 0.0
-                if self._finished() or (farewell is not None and self._may_leave(farewell)):
+                if leaving:
                     return
+                self._wait(wait_s)
         finally:
             self.stop.set()
-            self._sampling.join(timeout=FAREWELL_S)
+            sampling.join(timeout=FAREWELL_S)
             self._sender.close()
             self._keep_the_rest()
 
@@ -124,6 +123,7 @@ class Agent:
             self._failure = error
         finally:
             self._sampler.close()
+            self._sampled_all.set()  # before the bell: whoever wakes by it must know
             self._inbox.ring()
 
     def _sampled(self, draft: Draft) -> None:
@@ -133,16 +133,18 @@ class Agent:
 
     # -- the loop --------------------------------------------------------------------------
 
-    def _step(self) -> None:
+    def _step(self) -> float:
+        """Do what can be done now; returns the seconds until the sender has more to do."""
         try:
             self._take_in()
             self._report_health()
             self._sync_if_due()
-            self._wait(self._sender.step())
+            return self._sender.step()
         except SpoolDamagedError as error:
             self._recover(error)
         except SpoolFullError:  # not even a mark on a record that it is being sent
             self._sender.give_up("disk_full")
+        return 0.0
 
     def _take_in(self) -> None:
         """Show what is fresh, then append all that came."""
@@ -201,8 +203,7 @@ class Agent:
     def _wait(self, sender_wants_s: float) -> None:
         moment = self._monotonic()
         waits = [sender_wants_s, self._health_due - moment, LONGEST_WAIT_S]
-        if self._sync_due is not None:
-            waits.append(self._sync_due - moment)
+        waits += [due - moment for due in (self._sync_due, self._farewell) if due is not None]
         poller = zmq.Poller()
         poller.register(self._inbox.signal, zmq.POLLIN)
         for socket in self._sender.sockets:
@@ -223,8 +224,7 @@ class Agent:
 
     def _exhausted(self) -> bool:
         """Nothing more will be sampled, or waits to be appended."""
-        alive = self._sampling is not None and self._sampling.is_alive()
-        return not alive and not len(self._inbox) and not any(self._taken.values())
+        return self._sampled_all.is_set() and not len(self._inbox) and not any(self._taken.values())
 
     def _finished(self) -> bool:
         """A recording was played to its end, and all of it is acknowledged and reported so."""
@@ -235,9 +235,14 @@ class Agent:
         waiting = any(ledger.waiting for ledger in self._spool.ledgers.values())
         return not waiting and self._sender.reported_all()
 
-    def _may_leave(self, farewell: float) -> bool:
+    def _may_leave(self) -> bool:
         """Told to stop: leave when the last batches are answered, or it takes too long."""
-        if self._monotonic() > farewell:
+        if not self.stop.is_set():
+            return False
+        if self._farewell is None:
+            self._farewell = self._monotonic() + FAREWELL_S
+            self._sync_due = self._monotonic()
+        if self._monotonic() >= self._farewell:
             return True
         if not self._sender.connected:
             return self._exhausted()
