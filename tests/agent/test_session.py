@@ -208,7 +208,9 @@ def test_damaged_records_hold_nobody_up(spool: Spool) -> None:
     make(spool, 20)
     with spool.file.transaction():
         for sequence in (1, 3, 5, 6, 20):
-            spool.file._all("UPDATE record SET body = x'00' WHERE id = ?", (WEATHER << 48 | sequence,))
+            spool.file._all(
+                "UPDATE record SET body = x'00' WHERE id = ?", (WEATHER << 48 | sequence,)
+            )
     session = begin(spool, welcome(credit=20))
     assert [(2, 2), (4, 4), (7, 16), (17, 19)] == sent(session)
     dropped = spool.ledgers[Lane(spool.journal, "w")].dropped["damaged"]

@@ -39,7 +39,7 @@ from clima_core.identity import DATA_SETS, STREAMS, Lane, Stream, event_id, new_
 from clima_core.ranges import Ranges
 from clima_core.wire import MAX_RECORD_BYTES, LaneReport
 
-LONGEST_TEXT = 1000
+MOST_TOLD = 50  # runs of sequences in one event: a badly torn spool has thousands
 Document = Mapping[str, Any]
 
 
@@ -203,7 +203,7 @@ class Spool:
                 "records_dropped",
                 journal=ledger.lane.journal,
                 stream=ledger.lane.stream,
-                sequences=shortened(str(given_up)),
+                sequences=str(Ranges(given_up.pairs[:MOST_TOLD])),
                 count=len(given_up),
                 reason=reason,
             )
@@ -395,8 +395,3 @@ class Spool:
         if len(body) > MAX_RECORD_BYTES:
             raise ClimaError(f"a record of {len(body)} bytes; {MAX_RECORD_BYTES} is the most")
         return body
-
-
-def shortened(text: str) -> str:
-    """Fit for a log record: a badly torn spool has thousands of ranges."""
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …"
