@@ -9,17 +9,21 @@ is lost with the process is made again with the next PING.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 
 from clima_core.errors import ClimaError
 from clima_core.identity import Lane
-from clima_core.wire import LaneReport, StationReport
+from clima_core.wire import MAX_LANES, LaneReport, StationReport
 from clima_forwarder.outputs.base import Output
 
 INTERVAL_S = 60.0
+MOST_LANES = 4 * MAX_LANES  # of one station: two devices with one key report different ones
+
+T = TypeVar("T")
 
 
 class Reports:
@@ -40,10 +44,14 @@ class Reports:
     def put(self, station: str, lanes: Sequence[LaneReport]) -> None:
         """Take a station's word; a PING may be without."""
         if lanes:
-            earlier = self._lasts.get(station, {})
-            raised = [_raised(lane, earlier.get(lane.lane, 0)) for lane in lanes]
-            self._lasts[station] = {lane.lane: lane.last for lane in raised}
-            self._newest[station] = StationReport(station, datetime.now(UTC), raised)
+            lasts = self._lasts.get(station, {})
+            raised = {each.lane: _raised(each, lasts.get(each.lane, 0)) for each in lanes}
+            self._lasts[station] = _merged(
+                lasts, {lane: report.last for lane, report in raised.items()}
+            )
+            unwritten = self._newest[station].lanes if station in self._newest else ()
+            merged = _merged({each.lane: each for each in unwritten}, raised)
+            self._newest[station] = StationReport(station, datetime.now(UTC), list(merged.values()))
 
     async def flush(self, *, everything: bool = False) -> None:
         """Write what has changed and is due; while the store is away, keep it."""
@@ -74,3 +82,9 @@ class Reports:
 def _raised(report: LaneReport, last: int) -> LaneReport:
     """A spool that was rolled back says less than it did; what it had assigned is missed still."""
     return report if last <= report.last else msgspec.structs.replace(report, last=last)
+
+
+def _merged(earlier: Mapping[Lane, T], newer: Mapping[Lane, T]) -> dict[Lane, T]:
+    """Both; of a lane that is in both the newer, and of too many those heard of last."""
+    merged = {lane: value for lane, value in earlier.items() if lane not in newer} | dict(newer)
+    return dict(list(merged.items())[-MOST_LANES:])
