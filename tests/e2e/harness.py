@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -335,7 +335,7 @@ class Site:
 
     def assert_serves(self) -> None:
         """The forwarder still takes in what an honest station sends."""
-        honest = self.station(f"honest-{len(self.stations)}", speed="max", total=20)
+        honest = self.station(f"honest-{secrets.token_hex(4)}", speed="max", total=20)
         honest.start()
         assert 0 == honest.ended(), honest.tail()
         assert Account() == self.account(honest)

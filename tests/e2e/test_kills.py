@@ -45,7 +45,7 @@ class Killer:
                 self.settle()
                 self._store.rollover()
             # Paced, not waited for: a kill must be able to strike at any moment of a start.
-            time.sleep(self._random.uniform(0.05, 1.8))
+            time.sleep(self._random.uniform(0.05, 1.6))
         self.settle()
 
     def settle(self) -> None:
@@ -125,11 +125,11 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(
         store,
         station,
         say,
-        kills=26,
+        kills=24,
         of_elasticsearch=2,
-        rollovers=3,
+        rollovers=2,
         readings=10_000,
-        speed=120,
+        speed=150,
     )
 
 

@@ -31,7 +31,7 @@ def trouble(proxy: Proxy, site: Site, station: Station) -> None:
     for way in ways:
         site.wait_stored(station, 50)
         way()
-        station.wait_read(300)
+        station.wait_read(200)
         proxy.resume()
     site.wait_stored(station, 50)
 
