@@ -40,7 +40,7 @@ class Station(Table, frozen=True):
     id: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+            pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z",
             description="up to 63 of a-z, 0-9 and -, not beginning with -",
         ),
     ]

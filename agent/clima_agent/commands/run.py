@@ -27,6 +27,7 @@ from clima_core import keys, logs
 from clima_core.errors import EXIT_OK
 
 HELP = "run the station: sample, keep, send"
+PATIENCE_S = 1.0
 HISTORY = 3 * 360 + 60  # readings to remember after a restart: three hours at one per 10 s
 
 OpenSources = Callable[[Sequence[Sensor], Setting], Mapping[str, Source]]
@@ -52,7 +53,7 @@ def serve(configured: config.Configuration, open_sources: OpenSources) -> None:
     inbox = Inbox()
     logs.setup(configured.log.level, extra=[SpooledLog(inbox, configured.station)])
     configured.spool.directory.mkdir(parents=True, exist_ok=True)
-    with exclusive(configured.spool.directory / "spool.lock"):
+    with exclusive(configured.spool.directory / "spool.lock", PATIENCE_S):
         sources = open_sources(
             configured.sensors, Setting(datetime.now(UTC), configured.sampling.interval_s)
         )
@@ -75,15 +76,13 @@ def _sampler(
         checks=configured.checks,
         elevation_m=configured.station.elevation_m,
     )
-    last = None
-    for body in spool.recent("w", HISTORY):
-        draft = document.draft_of(msgspec.json.decode(body))
+    past = [document.draft_of(msgspec.json.decode(body)) for body in spool.recent("w", HISTORY)]
+    for draft in past:
         pipeline.history.add(draft)
-        last = draft.time
     return Sampler(
         sources,
         pipeline,
         interval_s=configured.sampling.interval_s,
         speed=configured.sampling.factor,
-        after=last,
+        after=max((draft.time for draft in past), default=None),
     )
