@@ -4,6 +4,8 @@ spool.py     the Spool: append, sync, read, acknowledge; its invariants in prose
 ledger.py    what became of each sequence of a lane: acknowledged, dropped, or still waiting
 room.py      staying within limits, and getting out of a full disk
 file.py      the SQLite file: its format, its transactions, what counts as damage
+renumber.py  records under new numbers, where a sequence was used twice
+record.py    the JSON of a record, with its identity
 recovery.py  a new spool in place of a damaged one
 salvage.py   reading records out of a file that SQLite no longer can
 """

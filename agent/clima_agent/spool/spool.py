@@ -26,21 +26,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
-
-from clima_agent.spool import room, salvage
+from clima_agent.spool import renumber, room, salvage
 from clima_agent.spool.file import LaneRow, SpoolFile, SpoolFullError
 from clima_agent.spool.ledger import Ledger, ledgers_in
+from clima_agent.spool.record import Document, identified
 from clima_agent.spool.room import Limits
-from clima_core.errors import ClimaError
-from clima_core.identity import DATA_SETS, STREAMS, Lane, Stream, event_id, new_journal
+from clima_core.identity import STREAMS, Lane, Stream, new_journal
 from clima_core.ranges import Ranges
-from clima_core.wire import MAX_RECORD_BYTES, LaneReport
+from clima_core.wire import LaneReport
 
 MOST_TOLD = 50  # runs of sequences in one event: a badly torn spool has thousands
-Document = Mapping[str, Any]
 
 
 class Report(Protocol):
@@ -102,7 +99,7 @@ class Spool:
         """
         ledger = self._ledgers[Lane(self.journal, stream)]
         bodies = [
-            self._body(ledger.lane, sequence, document)
+            identified(document, self.station, ledger.lane, sequence)
             for sequence, document in enumerate(documents, ledger.last + 1)
         ]
         written = self._insert(ledger, bodies)
@@ -222,19 +219,15 @@ class Spool:
         }
 
     def begin_journal(self, moving: Mapping[Lane, Ranges]) -> str:
-        """Begin a new journal, and number in it anew the records of `moving`; its name.
-
-        Only what nobody has stored may move: what was never sent, or what a forwarder would
-        not take because another record has its identity. Durable, whole or not at all.
-        """
-        self._with_room(partial(self._move_all, moving, new_journal()))
+        """Begin a new journal, and number in it anew the records of `moving`; its name."""
+        self._with_room(partial(renumber.move, self, moving, new_journal()))
         return self.journal
 
     def number_anew(self, moving: Mapping[Lane, Ranges]) -> str:
         """As `begin_journal`, but in the current journal where `moving` is all of older ones."""
         if any(lane.journal == self.journal for lane in moving):
             return self.begin_journal(moving)
-        self._with_room(partial(self._move_all, moving))
+        self._with_room(partial(renumber.move, self, moving))
         return self.journal
 
     def oldest_waiting(self) -> datetime | None:
@@ -263,7 +256,7 @@ class Spool:
         self._ledgers = ledgers_in(self.file)
         with self.file.transaction(durable=True):
             if not self._ledgers:
-                self._add_lanes(new_journal())
+                self.add_lanes(new_journal())
             for ledger in self._ledgers.values():
                 self._begin_life(ledger)
             self.save_account()  # something must be written, or nothing would be flushed
@@ -282,7 +275,7 @@ class Spool:
         )
 
     @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
+    def all_or_nothing(self) -> Iterator[None]:
         """A durable change of both file and ledgers; everything is synced after it."""
         before = {lane: ledger.copy() for lane, ledger in self._ledgers.items()}
         try:
@@ -295,7 +288,7 @@ class Spool:
         for ledger in self._ledgers.values():
             ledger.synced = ledger.last
 
-    def _add_lanes(self, journal: str) -> None:
+    def add_lanes(self, journal: str) -> None:
         """The weather's last: there a record is written at the tree's end, where it costs least."""
         for stream in reversed(STREAMS):
             self.add_lane(Lane(journal, stream))
@@ -343,55 +336,7 @@ class Spool:
         self.file.save_settled([*rows, *besides])
 
     def _mark_sending(self, lanes: Iterable[Lane]) -> None:
-        with self._all_or_nothing():
+        with self.all_or_nothing():
             for lane in lanes:
                 self._ledgers[lane].never_sent_from = None
                 self._put_lane(self._ledgers[lane])
-
-    def _move_all(self, moving: Mapping[Lane, Ranges], to_journal: str | None = None) -> None:
-        with self._all_or_nothing():
-            if to_journal:
-                self._add_lanes(to_journal)
-            for lane, ranges in moving.items():
-                if source := self._ledgers.get(lane):
-                    target = self._ledgers[Lane(self.journal, lane.stream)]
-                    self._move(source, target, ranges.between(1, source.last))
-
-    def _move(self, source: Ledger, target: Ledger, ranges: Ranges) -> None:
-        """Renumber records of `source` at the end of `target`, inside a transaction.
-
-        One that cannot be read takes a number too, so that it stays counted as dropped.
-        """
-        recorded = int(self.now().timestamp())
-        for sequence in ranges - source.acknowledged:
-            target.last += 1
-            number = target.last
-            if body := next(self.file.bodies(source.number, sequence, sequence), None):
-                moved = self._body(target.lane, number, msgspec.json.decode(body))
-                self.file.insert(target.number, number, recorded, [moved])
-            else:
-                target.drop(Ranges([(number, number)]), source.fate(sequence) or "damaged")
-        for first, last in ranges.pairs:
-            self.file.delete(source.number, first, last)
-        if ranges and ranges.pairs[-1][1] >= source.last:
-            source.truncate(ranges.pairs[-1][0] - 1)
-        source.acknowledge(ranges)  # stored, as another record
-
-    def _body(self, lane: Lane, sequence: int, document: Document) -> bytes:
-        """The document's JSON, with the identity that it keeps for ever."""
-        event = {"id": event_id(self.station, lane, sequence), "sequence": sequence}
-        body = msgspec.json.encode(
-            {
-                **document,
-                "data_stream": DATA_SETS[lane.stream]._asdict(),
-                "event": {**document.get("event", {}), **event},
-                "station": {
-                    **document.get("station", {}),
-                    "id": self.station,
-                    "journal": lane.journal,
-                },
-            }
-        )
-        if len(body) > MAX_RECORD_BYTES:
-            raise ClimaError(f"a record of {len(body)} bytes; {MAX_RECORD_BYTES} is the most")
-        return body

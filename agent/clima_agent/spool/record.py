@@ -1,0 +1,30 @@
+"""The JSON of a record, with the identity that it keeps for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from clima_core.errors import ClimaError
+from clima_core.identity import DATA_SETS, Lane, event_id
+from clima_core.wire import MAX_RECORD_BYTES
+
+Document = Mapping[str, Any]
+
+
+def identified(document: Document, station: str, lane: Lane, sequence: int) -> bytes:
+    """The document as it is spooled and sent: with its place in the lane, in place of any other."""
+    event = {"id": event_id(station, lane, sequence), "sequence": sequence}
+    body = msgspec.json.encode(
+        {
+            **document,
+            "data_stream": DATA_SETS[lane.stream]._asdict(),
+            "event": {**document.get("event", {}), **event},
+            "station": {**document.get("station", {}), "id": station, "journal": lane.journal},
+        }
+    )
+    if len(body) > MAX_RECORD_BYTES:
+        raise ClimaError(f"a record of {len(body)} bytes; {MAX_RECORD_BYTES} is the most")
+    return body
