@@ -26,10 +26,11 @@ from bench.processes import Process, python
 from bench.stage import Stage, forwarder, write_toml
 from clima_agent import config
 from clima_agent.agent import Agent, open_spool, utc_now
+from clima_agent.connection import Forwarder
 from clima_agent.inbox import Inbox
 from clima_agent.pipeline import Pipeline
 from clima_agent.sampler import Sampler, SystemClock
-from clima_agent.sender import Forwarder, Sender
+from clima_agent.sender import Sender
 from clima_agent.sources import Measured, Setting
 from clima_agent.sources.simulated import Simulated, SimulatedSource
 from clima_core import keys

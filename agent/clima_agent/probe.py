@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from clima_agent.sender import GREETING_S, Forwarder, connection
+from clima_agent.connection import GREETING_S, Forwarder, connection
 from clima_core import __version__, wire
 from clima_core.keys import KeyPair
 

@@ -14,13 +14,14 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from clima_agent.connection import GREETING_S, Forwarder, connection
 from clima_agent.session import Session
 from clima_agent.spool import Spool
 from clima_core import __version__, wire
@@ -31,42 +32,9 @@ from clima_core.ranges import Ranges
 
 log = structlog.get_logger("clima_agent.sender")
 
-GREETING_S = 10.0  # to connect, shake hands and be welcomed
 BACKOFF_S, BACKOFF_CAP_S = 1.0, 60.0
 SILENT_HEARTBEATS = 3  # missed ones after which the forwarder counts as gone
 IDLE_S = 3600.0
-
-_EVENTS = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL  # closed by the other side: it could not read us
-    | zmq.EVENT_DISCONNECTED
-)
-
-
-class Forwarder(NamedTuple):
-    """Where a forwarder listens, and the public key (Z85) that proves it is the right one."""
-
-    address: str
-    public_key: str
-
-
-def connection(
-    context: zmq.Context[zmq.Socket[bytes]], forwarder: Forwarder, keys: KeyPair
-) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
-    """A socket that connects to a forwarder, and the one that tells how its handshakes go."""
-    socket = context.socket(zmq.DEALER)
-    socket.linger = 0
-    socket.ipv6 = True  # names may have both kinds of address
-    socket.maxmsgsize = wire.MAX_FRAME_BYTES
-    socket.tcp_keepalive = 1
-    socket.curve_serverkey = forwarder.public_key.encode()
-    socket.curve_publickey = keys.public.encode()
-    socket.curve_secretkey = keys.secret.reveal().encode()
-    monitor = socket.get_monitor_socket(_EVENTS)
-    socket.connect(forwarder.address)
-    return socket, monitor
 
 
 class Sender:

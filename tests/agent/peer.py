@@ -10,7 +10,8 @@ from typing import TypeVar
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from clima_agent.sender import Forwarder, Sender
+from clima_agent.connection import Forwarder
+from clima_agent.sender import Sender
 from clima_core import keys, wire
 
 PATIENCE_S = 20.0

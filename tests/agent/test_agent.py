@@ -18,10 +18,11 @@ from structlog.testing import capture_logs
 
 from clima_agent import config
 from clima_agent.agent import MOST_UNSYNCED, Agent, open_spool, utc_now
+from clima_agent.connection import Forwarder
 from clima_agent.inbox import Inbox
 from clima_agent.pipeline import Pipeline
 from clima_agent.sampler import Sampler
-from clima_agent.sender import Forwarder, Sender
+from clima_agent.sender import Sender
 from clima_agent.sources import Measured
 from clima_agent.spool import Spool
 from clima_agent.spool.file import FORMAT, PAGE_BYTES

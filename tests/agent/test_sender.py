@@ -10,7 +10,8 @@ import pytest
 import zmq
 from structlog.testing import capture_logs
 
-from clima_agent.sender import GREETING_S, Forwarder, Sender
+from clima_agent.connection import GREETING_S, Forwarder
+from clima_agent.sender import Sender
 from clima_agent.spool import Spool
 from clima_core import keys, wire
 from clima_core.identity import Lane

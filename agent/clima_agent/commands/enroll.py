@@ -10,7 +10,7 @@ import msgspec
 
 from clima_agent import config, probe
 from clima_agent.cli import add_config
-from clima_agent.sender import Forwarder
+from clima_agent.connection import Forwarder
 from clima_core import keys
 from clima_core.errors import EXIT_FINDING, EXIT_OK
 

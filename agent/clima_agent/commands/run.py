@@ -15,11 +15,12 @@ import structlog
 from clima_agent import config, document
 from clima_agent.agent import Agent, open_spool, utc_now
 from clima_agent.cli import add_config
+from clima_agent.connection import Forwarder
 from clima_agent.inbox import Inbox
 from clima_agent.lock import exclusive
 from clima_agent.pipeline import Pipeline
 from clima_agent.sampler import Sampler
-from clima_agent.sender import Forwarder, Sender
+from clima_agent.sender import Sender
 from clima_agent.sources import Sensor, Setting, Source, open_all
 from clima_agent.spool import Spool
 from clima_agent.spooled_log import SpooledLog
