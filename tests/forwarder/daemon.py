@@ -54,11 +54,15 @@ class Daemon:
 
     def client(self, station: str = "roof", pair: KeyPair | None = None) -> Client:
         """A connection of a station, which is let in first if it was not yet."""
-        if pair is None and station not in self.pairs:
+        pair = pair or self.admit(station)
+        return Client(self.started["listen"], self.started["public_key"], pair, station)
+
+    def admit(self, station: str) -> KeyPair:
+        """The station's keys; it is let in if it was not yet."""
+        if station not in self.pairs:
             self.pairs[station] = keys.generate()
             Stations(self.folder / "stations").add(station, self.pairs[station].public)
-        pair = pair or self.pairs[station]
-        return Client(self.started["listen"], self.started["public_key"], pair, station)
+        return self.pairs[station]
 
     async def logged(self, event: str) -> dict[str, Any]:
         """The next line that logs the event."""
