@@ -92,6 +92,8 @@ def sort(
 def _names(record: Record) -> Iterator[tuple[str, str]]:
     """The names in a record that the station chose itself."""
     for sensor, values in (record.sensor or {}).items():
+        if not values:
+            yield "sensor", sensor  # a field in the store all the same
         for quantity in values:
             yield sensor, quantity
     for flagged in record.quality or ():

@@ -162,3 +162,13 @@ def test_a_station_cannot_use_up_the_fields_of_the_store() -> None:
     assert [] == sort(known, names=names).letters
     assert ["names"] == [letter.reason for letter in sort(new, names=names).letters]
     assert [] == sort(new).letters
+
+
+def test_a_sensor_without_values_counts_as_a_name() -> None:
+    """The store makes a field of an empty object too."""
+    names: intake.Names = set()
+    for number in range(MOST_NAMES + 1):
+        sort(edited(sensor={f"chip{number}": {}}), names=names)
+    assert MOST_NAMES == len(names)
+    (letter,) = sort(edited(sensor={"a.b": {}})).letters
+    assert "names" == letter.reason
