@@ -6,11 +6,14 @@ import ast
 import os
 import shutil
 import subprocess
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from clima_core import __version__
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {
@@ -130,3 +133,9 @@ def test_the_wheel_works_where_nothing_else_is(uv: str, wheel: Path, tmp_path: P
         )
         assert (0, "") == (found.returncode, found.stderr)
         assert found.stdout
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    """It stands in two places, so that the agent need not look it up."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == __version__
