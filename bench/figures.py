@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -27,6 +29,13 @@ class Figure(msgspec.Struct, frozen=True):
         if self.limit is None:
             return ""
         return "ok" if self.value <= self.limit else "missed"
+
+
+class Part(Protocol):
+    """A module of this package that measures something."""
+
+    def measure(self, directory: Path, *, quick: bool) -> list[Figure]:
+        """Measure, with all files in the directory; MeasurementError: the run does not count."""
 
 
 def yardstick() -> Figure:

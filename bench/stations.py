@@ -33,25 +33,24 @@ from clima_core.reading import rfc3339
 
 PROCESSES = 2
 INTERVAL_S, WINDOW_S, HEARTBEAT_S = 10.0, 30.0, 15.0
-CONNECT_S = 20.0  # in which all connect, one after another
+CONNECT_S = 20.0  # in which all connect, one after another; all divided by `pace`
 PER_BATCH = int(WINDOW_S / INTERVAL_S)
 
 
 def measure(directory: Path, *, quick: bool) -> list[Figure]:
     """CPU and memory of the forwarder while all are connected."""
-    count, seconds = (40, 5.0) if quick else (2000, 40.0)
-    connect_s = 2.0 if quick else CONNECT_S
-    with forwarder(directory / "stage", HEARTBEAT_S) as stage:
+    count, seconds, pace = (40, 5.0, 10.0) if quick else (2000, 40.0, 1.0)
+    with forwarder(directory / "stage", HEARTBEAT_S / pace) as stage:
         loads = []
         for number in range(PROCESSES):
             folder = directory / f"load-{number}"
             folder.mkdir()
             _admit(stage, folder, count // PROCESSES, number)
-            arguments = (str(folder), str(stage.port), stage.keys.public, str(connect_s))
+            arguments = (str(folder), str(stage.port), stage.keys.public, str(pace))
             loads.append(Process("load", python("bench.stations", *arguments), folder))
         for load in loads:
-            load.wait_for("all welcome", 5 * connect_s + 30)
-        time.sleep(WINDOW_S / 3)  # past the wave of HELLOs
+            load.wait_for("all welcome", 6 * CONNECT_S)
+        time.sleep(WINDOW_S / pace / 3)  # past the wave of HELLOs
         before, began = stage.forwarder.cpu_s, time.monotonic()
         time.sleep(seconds)
         share = (stage.forwarder.cpu_s - before) / (time.monotonic() - began)
@@ -135,7 +134,7 @@ class _Station:
 class _Load:
     """All stations of one process, and what each has to do when."""
 
-    def __init__(self, stations: list[_Station], port: int, server: str, connect_s: float) -> None:
+    def __init__(self, stations: list[_Station], port: int, server: str, pace: float) -> None:
         self._stations = stations
         self._port = port
         self._server = server
@@ -145,8 +144,9 @@ class _Load:
         self._by_socket: dict[zmq.Socket[bytes], int] = {}
         self._packer = wire.Packer()
         self._chance = random.Random(3)
+        self._every = {"read": INTERVAL_S / pace, "ping": HEARTBEAT_S / pace}
         self._welcome = 0
-        pause, now = connect_s / len(stations), time.monotonic()
+        pause, now = CONNECT_S / pace / len(stations), time.monotonic()
         self._due = [(now + pause * index, index, "connect") for index in range(len(stations))]
 
     def step(self) -> None:
@@ -161,7 +161,7 @@ class _Load:
             self._act(*heapq.heappop(self._due))
 
     def _begin(self, index: int) -> None:
-        for what, every in (("read", INTERVAL_S), ("ping", HEARTBEAT_S)):
+        for what, every in self._every.items():
             moment = time.monotonic() + self._chance.uniform(0, every)
             heapq.heappush(self._due, (moment, index, what))
         self._welcome += 1
@@ -174,15 +174,15 @@ class _Load:
             station.connect(self._context, self._port, self._server)
             self._poller.register(station.socket, zmq.POLLIN)
             self._by_socket[station.socket] = index
-        elif what == "read":
+            return
+        if what == "read":
             station.read(self._packer)
-            heapq.heappush(self._due, (moment + INTERVAL_S, index, what))
         else:
             station.ping()
-            heapq.heappush(self._due, (moment + HEARTBEAT_S, index, what))
+        heapq.heappush(self._due, (moment + self._every[what], index, what))
 
 
-def load(folder: Path, port: int, server: str, connect_s: float) -> None:
+def load(folder: Path, port: int, server: str, pace: float) -> None:
     """Be all the stations of the folder until asked to end; then say how much was sent."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 20_000)), hard))
@@ -192,7 +192,7 @@ def load(folder: Path, port: int, server: str, connect_s: float) -> None:
         _Station(name, KeyPair(public, Secret(secret)), reading)
         for name, (public, secret) in pairs.items()
     ]
-    everybody = _Load(stations, port, server, connect_s)
+    everybody = _Load(stations, port, server, pace)
     ended = _ended_by_signal()
     while not ended:
         everybody.step()
