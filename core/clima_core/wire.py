@@ -33,7 +33,7 @@ MAX_PAIRS = 500  # ranges in one list; a longer list is cut, which never claims 
 MAX_LANES = 60
 MAX_REPORTS_BYTES = MAX_HEADER_BYTES - 4096  # the rest of HELLO, at its longest
 MAX_WINDOW_BYTES = 8 * 1024 * 1024
-COMPRESSION_LEVEL = 3
+COMPRESSION_LEVEL = 1  # of readings, which differ in a few digits, 2 to 5 make more bytes
 
 SequenceNumber = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQUENCE)]
 Highest = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)]
