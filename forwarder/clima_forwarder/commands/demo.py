@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             for station, one in arrived.items()
         }
     console.print(_table(stage.parts, arrived))
-    console.print(_next(stage, arguments))
+    console.print(_next(stage, arguments), soft_wrap=True, highlight=False)
     sound = not any(one.lost or one.doubled for one in arrived.values())
     return EXIT_OK if sound else EXIT_FINDING
 
@@ -206,8 +206,8 @@ def _next(stage: Stage, arguments: argparse.Namespace) -> str:
         "Try next:\n"
         f"  {clima} audit {given}\n"
         f"  {clima} readings {given} --station {stage.parts[0].id} --every 1d\n"
-        f"  {clima} demo --speed 3600\n"
-        f"  {clima} watch {given}        (meanwhile, in another terminal)"
+        f"  {clima} demo --speed 3600   and meanwhile, in another terminal:\n"
+        f"  {clima} watch {given}"
     )
 
 
