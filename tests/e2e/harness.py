@@ -33,11 +33,18 @@ ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 90.0  # the machine may be busy with something else
 
 
-def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-    """Until the condition holds; AssertionError, with what was waited for, when it never does."""
+def wait_until(
+    what: str, condition: Callable[[], bool], timeout_s: float = PATIENCE_S, *parts: Part
+) -> None:
+    """Until the condition holds; AssertionError, with the ends of the parts' logs, if it does not.
+
+    At once when one of the parts has died, since then it never will.
+    """
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"still not, after {timeout_s:g} s: {what}"
+        logs = "\n".join(part.tail() for part in parts if part.died or time.monotonic() > deadline)
+        assert not any(part.died for part in parts), f"died before {what}:\n{logs}"
+        assert time.monotonic() < deadline, f"still not, after {timeout_s:g} s: {what}\n{logs}"
         time.sleep(0.05)
 
 
@@ -62,6 +69,11 @@ class Part:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def died(self) -> bool:
+        """Whether it has ended by itself, and not well."""
+        return self._process is not None and self._process.poll() not in {None, 0, -9, -15}
 
     def start(self) -> None:
         """Start the process; it must not be running."""
@@ -93,7 +105,7 @@ class Part:
             self.measure()
             return not self.running
 
-        wait_until(f"{self.name} has ended\n{self.tail()}", over, timeout_s)
+        wait_until(f"{self.name} has ended", over, timeout_s)
         return self._process.returncode
 
     def measure(self) -> None:
@@ -115,7 +127,8 @@ class Part:
 
     def wait_for(self, event: str, count: int = 1) -> list[dict[str, Any]]:
         """Until it has logged an event so many times."""
-        wait_until(f"{self.name} says {event}", lambda: len(self.events(event)) >= count)
+        what = f"{self.name} says {event}"
+        wait_until(what, lambda: len(self.events(event)) >= count, PATIENCE_S, self)
         return self.events(event)
 
     def tail(self, lines: int = 60) -> str:
@@ -151,8 +164,8 @@ class Station(Part):
     def wait_read(self, more: int, timeout_s: float = PATIENCE_S) -> None:
         """Until so many more readings were taken."""
         aim = len(self.read) + more
-        what = f"{self.name}: {aim} readings\n{self.tail()}"
-        wait_until(what, lambda: len(self.read) >= aim, timeout_s)
+        what = f"{self.name}: {aim} readings"
+        wait_until(what, lambda: len(self.read) >= aim, timeout_s, self)
 
     def end_after(self, total: int) -> None:
         """There will be so many readings in all."""
@@ -255,7 +268,7 @@ class Site:
     def start_forwarder(self) -> None:
         """Start it, and wait until it is ready."""
         self.forwarder.start()
-        wait_until(f"the forwarder is ready\n{self.forwarder.tail()}", self.ready)
+        wait_until("the forwarder is ready", self.ready, PATIENCE_S, self.forwarder)
 
     def ready(self) -> bool:
         """Whether `/readyz` says so."""
@@ -297,8 +310,11 @@ class Site:
         """Until so many more of its readings are stored."""
         aim = self.stored(station.id) + more
         wait_until(
-            f"{aim} readings of {station.id} stored\n{self.forwarder.tail()}\n{station.tail()}",
+            f"{aim} readings of {station.id} stored",
             lambda: self.stored(station.id) >= aim,
+            PATIENCE_S,
+            self.forwarder,
+            station,
         )
 
     def account(self, *stations: Station) -> Account:

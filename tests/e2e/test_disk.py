@@ -12,8 +12,8 @@ import pytest
 
 from tests.e2e.harness import Site, Station, lanes_of
 
-SIZE = "8m"
-MORE_THAN_FITS = 9000
+SIZE = "5m"
+MORE_THAN_FITS = 5000
 
 pytestmark = [
     pytest.mark.slow,

@@ -125,7 +125,7 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(
         store,
         station,
         say,
-        kills=24,
+        kills=20,
         of_elasticsearch=2,
         rollovers=2,
         readings=10_000,
