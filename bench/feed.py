@@ -1,8 +1,8 @@
 """From a reading taken to seen on the live feed: 100 stations, a reading per second each.
 
 Real agents (sampler, pipeline, spool on disk, sender) share a few processes; each has threads, a
-key and a connection of its own, and a wall clock of its own, so that not all of a hundred Pis
-press through two cores at one instant, which on their own hardware they would not. A reading is
+key and a connection of its own, and a wall clock of its own, and they begin one after another:
+a hundred Pis would not press through two cores, or sync to one disk, at one instant. A reading is
 taken when its source returns, and seen when a subscriber's `recv` returns; both processes read
 the same monotonic clock. The process that plays stations is `python -m bench.feed FOLDER`.
 """
@@ -37,7 +37,8 @@ from clima_core import keys
 from clima_core.reading import rfc3339
 
 PROCESSES = 2
-SETTLE_S = 5.0  # until all are connected
+BEGIN_S = 20.0  # in which all begin, one after another
+SETTLE_S = 5.0  # until the last is connected
 Taken = dict[str, float]  # station and @timestamp -> monotonic seconds
 
 
@@ -49,20 +50,22 @@ class _Seen(NamedTuple):
 
 def measure(directory: Path, *, quick: bool) -> list[Figure]:
     """The latency's median and its 99th percentile."""
-    stations, seconds = (10, 3.0) if quick else (100, 30.0)
+    stations, seconds, begin_s = (10, 3.0, 1.0) if quick else (100, 30.0, BEGIN_S)
     with forwarder(directory / "stage") as stage:
         folders = [directory / f"process-{number}" for number in range(PROCESSES)]
         for folder in folders:
             folder.mkdir()
         for number in range(stations):
             _configure(stage, folders[number % PROCESSES], f"station-{number}")
-        duration = str(SETTLE_S + seconds)
+        duration = begin_s + SETTLE_S + seconds
         players = [
-            Process("stations", python("bench.feed", str(folder), duration), folder)
+            Process(
+                "stations", python("bench.feed", str(folder), str(begin_s), str(duration)), folder
+            )
             for folder in folders
         ]
         try:
-            seen = _watch(stage, SETTLE_S + seconds + 2.0)
+            seen = _watch(stage, duration + 2.0)
         finally:
             for player in players:
                 player.wait_for("played")
@@ -70,11 +73,11 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
     taken: Taken = {}
     for folder in folders:
         taken |= msgspec.json.decode((folder / "taken.json").read_bytes(), type=Taken)
-    return _figures(taken, seen)
+    return _figures(taken, seen, begin_s + SETTLE_S)
 
 
-def _figures(taken: Taken, seen: list[_Seen]) -> list[Figure]:
-    begin, end = min(taken.values()) + SETTLE_S, max(taken.values()) - 1.0
+def _figures(taken: Taken, seen: list[_Seen], settle_s: float) -> list[Figure]:
+    begin, end = min(taken.values()) + settle_s, max(taken.values()) - 1.0
     at = {f"{each.station} {each.time}": each.at for each in seen}
     steady = {key: moment for key, moment in taken.items() if begin <= moment <= end}
     latencies = [(at[key] - moment) * 1000 for key, moment in steady.items() if key in at]
@@ -188,8 +191,8 @@ def _end(agent: Agent, stop: threading.Event) -> None:
     agent.wake()
 
 
-def play(folder: Path, seconds: float) -> None:
-    """Run every station of the folder for so long, then write down what was taken when."""
+def play(folder: Path, begin_s: float, seconds: float) -> None:
+    """Run every station of the folder until so long has passed; then write down what was taken."""
     taken: Taken = {}
     stop = threading.Event()
     stations = sorted(each for each in folder.iterdir() if each.is_dir())
@@ -197,9 +200,11 @@ def play(folder: Path, seconds: float) -> None:
         threading.Thread(target=_play, args=(station, number / len(stations), taken, stop))
         for number, station in enumerate(stations)
     ]
+    end = time.monotonic() + seconds
     for thread in threads:
         thread.start()
-    time.sleep(seconds)
+        time.sleep(begin_s / len(threads))
+    time.sleep(end - time.monotonic())
     stop.set()
     for thread in threads:
         thread.join()
@@ -208,4 +213,4 @@ def play(folder: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    play(Path(sys.argv[1]), float(sys.argv[2]))
+    play(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
