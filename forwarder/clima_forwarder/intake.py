@@ -74,9 +74,10 @@ def sort(
                 raise _misplaced(station, lane, sequence, record)
             if moment < EARLIEST:
                 raise _UnfitError("before_2000", f"@timestamp is {moment.isoformat()}")
-            for name in _names(record):
-                if name not in names:
-                    _learn(name, names)
+            if record.sensor or record.quality or record.labels:
+                for name in _names(record):
+                    if name not in names:
+                        _learn(name, names)
         except _REASONS as error:
             code, text = _said(error)
             intake.letters.append(DeadLetter(station, lane, sequence, code, text, body, now))
