@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 import pytest
@@ -30,6 +30,7 @@ LACKING = {
     "version",
     "wildcard",
 }
+UNIONS = (UnionType, Union)
 TYPES: Mapping[type, set[str]] = {
     str: {"keyword", "text", "date"},  # `local_date` is a day without a time
     int: {"long"},
@@ -60,8 +61,9 @@ def fields_of(index: str) -> dict[str, Any]:
 def declared(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, type]]:
     """Field names with dots, and their types, of what a station may send."""
     for field in msgspec.structs.fields(struct):
-        kinds = get_args(field.type) if get_origin(field.type) is UnionType else (field.type,)
-        kind = get_origin(kinds[0]) or kinds[0]
+        kinds = get_args(field.type) if get_origin(field.type) in UNIONS else (field.type,)
+        bare = get_args(kinds[0])[0] if get_origin(kinds[0]) is Annotated else kinds[0]
+        kind = get_origin(bare) or bare
         name = prefix + field.encode_name
         if issubclass(kind, msgspec.Struct) and kind is not GeoPoint:
             yield from declared(kind, name + ".")
