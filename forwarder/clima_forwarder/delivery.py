@@ -116,17 +116,17 @@ class Delivery:
         documents = list(pending.values())
         session.attempts.add(lane, Ranges.of(pending))
         results = await self._bulk.create(documents)
+        outcomes = list(zip(documents, results, strict=True))
+        stored = [document.sequence for document, result in outcomes if result.status == "stored"]
+        done.stored |= Ranges.of(stored)
+        for sequence in stored:
+            del pending[sequence]
         busy = ""
-        stored: list[int] = []
-        for document, (status, reason) in zip(documents, results, strict=True):
-            if status == "stored":
-                stored.append(document.sequence)
-                del pending[document.sequence]
-            elif status == "refused":
+        for document, (status, reason) in outcomes if pending else ():
+            if status == "refused":
                 refused.append(_letter(pending.pop(document.sequence), reason))
             elif status == "retry":
                 busy = reason
-        done.stored |= Ranges.of(stored)
         if busy:
             raise UnavailableError(busy)
 

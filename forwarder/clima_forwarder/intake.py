@@ -67,8 +67,10 @@ def sort(
             record = _decoder.decode(body)
             event, origin, moment = record.event, record.station, record.timestamp
             if (
-                (event.id, event.sequence) != (f"{own}:{sequence}", sequence)
-                or (origin.id, origin.journal) != (station, journal)
+                event.id != f"{own}:{sequence}"
+                or event.sequence != sequence
+                or origin.id != station
+                or origin.journal != journal
                 or record.data_stream != data_stream
             ):
                 raise _misplaced(station, lane, sequence, record)
