@@ -5,7 +5,7 @@ is one range scan. `record.checksum` is the CRC-32 of the body, begun with that 
 neither a rotten body nor one under a wrong number passes; the rows of the account have checksums
 too, because a rotten one would say that records are stored which nobody was sent. Pages of 1 kB
 hold one record: at a reading per 10 s they cost the card two thirds of what 4 kB pages do
-(`python -m bench disk`).
+(docs/benchmarks.md).
 
 WAL mode. A plain transaction is written to the log and survives the death of the process; a
 durable one is flushed too, and its flush covers every transaction before it.
