@@ -10,7 +10,6 @@ Used by one thread. Never blocks: `step` does what can be done now and says when
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from clima_agent.connection import GREETING_S, Forwarder, connection
 from clima_agent.session import Session
 from clima_agent.spool import Spool
 from clima_core import __version__, wire
+from clima_core.backoff import pause_s
 from clima_core.errors import ProtocolError
 from clima_core.identity import Lane
 from clima_core.keys import KeyPair
@@ -152,8 +152,7 @@ class Sender:
         pause = 0.0
         if was_open or self._next_forwarder == 0:
             self._next_forwarder = 0
-            cap = min(BACKOFF_CAP_S, BACKOFF_S * 2 ** min(self._failures, 10))
-            pause = max(retry_after_s, cap * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            pause = max(retry_after_s, pause_s(self._failures, BACKOFF_S, BACKOFF_CAP_S))
             self._failures += 1
         if was_open or self._failures <= 1:
             log.warning("forwarder_lost", forwarder=forwarder.address, reason=reason, **fields)

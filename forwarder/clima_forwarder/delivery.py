@@ -21,15 +21,15 @@ the station.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
 import structlog
 
+from clima_core.backoff import pause_s
 from clima_core.errors import ClimaError, UnavailableError
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
@@ -82,22 +82,13 @@ class Delivery:
         """Store the documents; returns those that the store refuses for good."""
         refused: list[DeadLetter] = []
         pending = {document.sequence: document for document in documents}
-        suspects, since = session.suspects(lane, Ranges.of(pending))
-        failures = 0
-        while pending:
-            try:
-                if suspects:
-                    found = await self._find(session.station, lane, suspects, since)
-                    _take_found(pending, found, done)
-                if pending:
-                    await self._create(session, lane, pending, refused, done)
-                self._health.store_worked()
-            except ClimaError as error:
-                self._health.store_failed(str(error))
-            suspects, since = Ranges.of(pending), time.monotonic()
-            if pending:
-                await self._sleep(_pause(failures))
-                failures += 1
+        await self._until_settled(
+            session,
+            lane,
+            pending,
+            lambda found: _take_found(pending, found, done),
+            lambda: self._create(session, lane, pending, refused, done),
+        )
         return refused
 
     async def _create(
@@ -135,22 +126,40 @@ class Delivery:
     ) -> None:
         """Keep dead letters until the store has each of them."""
         pending = {letter.sequence: letter for letter in letters}
+        await self._until_settled(
+            session,
+            lane,
+            pending,
+            lambda found: _take_letters(pending, found, done),
+            lambda: self._dead_letter(session, lane, pending, done),
+        )
+
+    async def _until_settled(
+        self,
+        session: Session,
+        lane: Lane,
+        pending: Mapping[int, Document | DeadLetter],
+        take_found: Callable[[Sequence[Found]], None],
+        write: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Look for what may be there and write the rest, again and again, until none is pending.
+
+        Both callbacks take out of `pending` what they settle.
+        """
         suspects, since = session.suspects(lane, Ranges.of(pending))
         failures = 0
         while pending:
             try:
                 if suspects:
-                    for found in await self._find(session.station, lane, suspects, since):
-                        if found.body is None and found.sequence in pending:
-                            done.dead.append(pending.pop(found.sequence))
+                    take_found(await self._find(session.station, lane, suspects, since))
                 if pending:
-                    await self._dead_letter(session, lane, pending, done)
+                    await write()
                 self._health.store_worked()
             except ClimaError as error:
                 self._health.store_failed(str(error))
             suspects, since = Ranges.of(pending), time.monotonic()
             if pending:
-                await self._sleep(_pause(failures))
+                await self._sleep(pause_s(failures, RETRY_S, RETRY_CAP_S))
                 failures += 1
 
     async def _dead_letter(
@@ -186,6 +195,13 @@ def _take_found(pending: dict[int, Document], found: Sequence[Found], done: Deli
     done.conflict |= Ranges.of(conflict)
 
 
+def _take_letters(pending: dict[int, DeadLetter], found: Sequence[Found], done: Delivered) -> None:
+    """Settle what the store has already as a dead letter."""
+    for each in found:
+        if each.body is None and each.sequence in pending:
+            done.dead.append(pending.pop(each.sequence))
+
+
 def same_content(stored: bytes, sent: bytes) -> bool:
     """Whether a stored document is the one that was sent, but for what the store itself adds."""
     theirs, ours = msgspec.json.decode(stored), msgspec.json.decode(sent)
@@ -204,9 +220,3 @@ def _letter(document: Document, reason: str) -> DeadLetter:
         body=document.body,
         received=datetime.now(UTC),
     )
-
-
-def _pause(failures: int) -> float:
-    """Capped exponential back-off with jitter, in seconds."""
-    cap = min(RETRY_CAP_S, RETRY_S * float(2 ** min(failures, 10)))
-    return cap * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -14,6 +13,7 @@ import structlog
 import zmq
 
 from clima_core import keys
+from clima_core.backoff import pause_s
 from clima_core.errors import ClimaError, UnavailableError
 from clima_forwarder.config import Configuration
 from clima_forwarder.feed import Feed
@@ -110,15 +110,15 @@ async def _until_stopped(
 
 async def _open_store(output: Output, health: Health) -> None:
     """Open the output, however long the store takes to come up."""
-    pause = STORE_RETRY_S
+    failures = 0
     while True:
         try:
             await output.open()
         except UnavailableError as error:
             health.store_failed(str(error))
             log.warning("store_not_open", reason=str(error))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            pause = min(STORE_RETRY_CAP_S, pause * 2)
+            await asyncio.sleep(pause_s(failures, STORE_RETRY_S, STORE_RETRY_CAP_S))
+            failures += 1
         else:
             health.store_opened()
             return
