@@ -54,8 +54,15 @@ def open_spool(config: Configuration) -> Spool:
     try:
         return Spool(path, config.station.id, limits, now=utc_now, report=log.error)
     except SpoolDamagedError as error:
-        log.error("spool_damaged", reason=str(error))
-        return recover(path, config.station.id, limits, now=utc_now, report=log.error)
+        return recovered_spool(config, error)
+
+
+def recovered_spool(config: Configuration, error: SpoolDamagedError) -> Spool:
+    """A new spool in place of the damaged one, with what could be salvaged of it."""
+    log.error("spool_damaged", reason=str(error))
+    path = config.spool.directory / "spool.db"
+    limits = spool_limits(config)
+    return recover(path, config.station.id, limits, now=utc_now, report=log.error)
 
 
 class Agent:
@@ -211,15 +218,8 @@ class Agent:
         poller.poll(int(max(0.0, min(waits)) * 1000) + 1)
 
     def _recover(self, error: SpoolDamagedError) -> None:
-        log.error("spool_damaged", reason=str(error))
         self._spool.file.close()
-        self._spool = recover(
-            self._config.spool.directory / "spool.db",
-            self._config.station.id,
-            spool_limits(self._config),
-            now=utc_now,
-            report=log.error,
-        )
+        self._spool = recovered_spool(self._config, error)
         self._sender.use(self._spool)
 
     def _exhausted(self) -> bool:
