@@ -7,6 +7,9 @@ it is right. A problem that involves several options is a ValueError from `__pos
 
     agent.toml: sensors[1].adress: unknown option; did you mean "address"?
 
+A file that the disk does not give (an old card, once, after a power cut) is not wrong: that is an
+UnavailableError, after which it is worth to try again.
+
 The environment wins over the file: with the prefix `CLIMA_AGENT`, `CLIMA_AGENT_STATION__ID` is
 `station.id`; a list or a table is given whole, as TOML; an empty variable counts as not set.
 Paths are relative to the file that names them. A `Secret` is given as it is or as `{ file = "…" }`.
@@ -15,11 +18,13 @@ Paths are relative to the file that names them. A `Secret` is given as it is or 
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -27,7 +32,17 @@ from msgspec.structs import FieldInfo
 
 from clima_core.allowed import allowed, literals, one_of, shown, unwrapped
 from clima_core.environment import FromEnvironment, as_toml, options, variables
-from clima_core.errors import ConfigurationError
+from clima_core.errors import ClimaError, ConfigurationError, UnavailableError
+
+_FOR_A_PERSON = {  # what keeps a file from being read until somebody mends its name or its mode
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+}
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 
@@ -70,6 +85,14 @@ def load(
 def convert(table: Mapping[str, Any], model: type[Model], source: str) -> Model:
     """Read a table that has been parsed already; `source` begins each problem's line."""
     return _Reader(source, Path()).finished(dict(table), model)
+
+
+def unreadable(path: Path, error: OSError) -> ClimaError:
+    """What to raise when a file that is needed cannot be read: which kind says who can mend it."""
+    text = f"{path}: cannot be read: {_reason(error)}"
+    if error.errno in _FOR_A_PERSON:
+        return ConfigurationError(text)
+    return UnavailableError(f"{text}; if it lasts, look at the disk (`dmesg`)")
 
 
 def nearest(found: str, right: Iterable[str]) -> str:
@@ -143,14 +166,30 @@ class _Reader:
             return self.problem(f"missing; expected {one_of(by_tag)}", _joined(at, field))
         if tag not in by_tag:
             return self.wrong(tag, one_of(by_tag), _joined(at, field), by_tag)
-        return self.struct(value, by_tag[tag], at)
+        others = {
+            field.encode_name: name
+            for name, struct in by_tag.items()
+            for field in msgspec.structs.fields(struct)
+        }
+        return self.struct(value, by_tag[tag], at, others)
 
-    def struct(self, table: dict[str, Any], struct: type[msgspec.Struct], at: str) -> Any:
+    def struct(
+        self,
+        table: dict[str, Any],
+        struct: type[msgspec.Struct],
+        at: str,
+        others: Mapping[str, str] = MappingProxyType({}),
+    ) -> Any:
+        """`others`: options of the tables that it might have been, and the tag of such a table."""
         before = len(self.problems)
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         for key, value in table.items():
             if key not in fields and key != struct.__struct_config__.tag_field:
-                self.problem("unknown option" + nearest(key, fields), _joined(at, key), value)
+                tag = struct.__struct_config__.tag
+                hint = f' of "{tag}"; "{others[key]}" has it' if key in others else ""
+                self.problem(
+                    "unknown option" + (hint or nearest(key, fields)), _joined(at, key), value
+                )
         values = {
             field.name: self.option(table, field, _joined(at, key))
             for key, field in fields.items()
@@ -198,6 +237,8 @@ class _Reader:
         try:
             return Secret(path.read_text("utf-8").rstrip("\r\n")) if path else None
         except (OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and error.errno not in _FOR_A_PERSON:
+                raise unreadable(path, error) from error
             return self.problem(f"cannot read {path}: {_reason(error)}", at, value)
 
     def leaf(self, value: Any, annotation: Any, at: str) -> Any:
@@ -251,7 +292,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         problem = "no such file; `sample-config` prints one to begin with"
     except OSError as error:
-        problem = f"cannot be read: {_reason(error)}"
+        raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         problem = f"line {raw[: error.start].count(10) + 1}: is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import zmq
 from zmq.utils import z85
 
-from clima_core.configuration import Secret
-from clima_core.errors import ConfigurationError
+from clima_core import files
+from clima_core.configuration import Secret, unreadable
+from clima_core.errors import ConfigurationError, UnavailableError
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 _ENTRY = re.compile(r'\s*([\w-]+)\s*=\s*"?([^"]*?)"?\s*')
@@ -51,20 +52,31 @@ def generate() -> KeyPair:
 
 
 def load_or_create(path: Path) -> KeyPair:
-    """The pair in the file; without a file a new one, on disk before it is used."""
+    """The pair in the file; without a file a new one, on disk before it is used.
+
+    All that do so at once have the same.
+    """
     if not path.exists():
         pair = generate()
-        write_certificate(path, pair.public, {}, pair.secret)
+        try:
+            write_certificate(path, pair.public, {}, pair.secret, replace=False)
+        except FileExistsError:  # another process has made one meanwhile
+            return load(path)
         return pair
     return load(path)
 
 
-def load(path: Path) -> KeyPair:
-    """The pair in a secret certificate file; every way it can be wrong is a ConfigurationError."""
-    public, _, secret = load_certificate(path)
+def load(path: Path, *, guarded: bool = False) -> KeyPair:
+    """The pair in a secret certificate file; every way it can be wrong is a ConfigurationError.
+
+    UnavailableError when the disk does not give it: that may pass.
+    `guarded`: its folder keeps others out, whatever the file's own mode (systemd's credentials,
+    where an access list makes it look readable by a group).
+    """
+    public, _, secret = load_needed(path)
     if secret is None:
         raise ConfigurationError(f"{path}: has no secret key; this is the public half of a pair")
-    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if not guarded and os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigurationError(
             f"{path}: others can read this secret key; `chmod 600 {path}` mends that"
         )
@@ -74,13 +86,27 @@ def load(path: Path) -> KeyPair:
 
 
 def load_certificate(path: Path) -> Certificate:
-    """What a certificate file says, whether it has a secret half or not."""
+    """What a certificate file says, whether it has a secret half or not.
+
+    ConfigurationError when it cannot be used now, whatever the reason: one of many such files.
+    """
+    try:
+        return load_needed(path)
+    except UnavailableError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def load_needed(path: Path) -> Certificate:
+    """The same of a file without which nothing works.
+
+    UnavailableError when the disk does not give it: then it is worth to try again.
+    """
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such key file") from None
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: is not a ZeroMQ certificate") from None
     matches = filter(None, map(_ENTRY.fullmatch, text.splitlines()))
@@ -95,34 +121,23 @@ def load_certificate(path: Path) -> Certificate:
 
 
 def write_certificate(
-    path: Path, public: str, metadata: Mapping[str, str], secret: Secret | None = None
+    path: Path,
+    public: str,
+    metadata: Mapping[str, str],
+    secret: Secret | None = None,
+    *,
+    replace: bool = True,
 ) -> None:
-    """Put the file there whole, in place of any other, and on disk before this returns."""
+    """Put the file there whole, in place of any other, and on disk before this returns.
+
+    Without `replace` FileExistsError where there is one.
+    """
     lines = ["# ZeroMQ CURVE certificate, " + ("SECRET: never share it" if secret else "public")]
     lines += ["metadata", *(f'    {name} = "{_plain(text)}"' for name, text in metadata.items())]
     lines += ["curve", f'    public-key = "{public}"']
     lines += [f'    secret-key = "{secret.reveal()}"'] if secret else []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    mode = 0o600 if secret else 0o644
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make what was renamed in a directory last, where the system has a way to."""
-    if os.name == "posix":
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    text = "\n".join(lines) + "\n"
+    files.write(path, text.encode(), 0o600 if secret else 0o644, replace=replace)
 
 
 def public_key(text: str, source: str) -> str:
@@ -136,6 +151,12 @@ def public_key(text: str, source: str) -> str:
             f" digits, found {len(text)} characters"
         )
     return text
+
+
+def given(text: str, source: str) -> str:
+    """A public key as a person gave it, or in the certificate file that the text names."""
+    path = Path(text)
+    return load_certificate(path).public if path.is_file() else public_key(text, source)
 
 
 def hexadecimal(public: str) -> str:

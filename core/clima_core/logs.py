@@ -1,22 +1,25 @@
 """Logging, set up once by each `main`: one event per line on standard error.
 
-JSON for machines, `key=value` on a terminal; times in UTC. Events are past-tense names with
-fields (`batch_acknowledged`, records=1000). What libraries log by `logging` takes the same road.
+JSON for machines, `key=value` on a terminal; times in UTC. For systemd's journal each line begins
+with its priority, so that `journalctl -p warning` finds it. Events are past-tense names with fields
+(`batch_acknowledged`, records=1000). What libraries log by `logging` takes the same road.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Literal, TextIO
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 Level = Literal["debug", "info", "warning", "error"]
 _FIRST = ("timestamp", "level", "event")
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # of syslog(3)
 
 
 def setup(
@@ -34,7 +37,7 @@ def setup(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         *extra,
-        _console() if stream.isatty() else structlog.processors.JSONRenderer(_json),
+        *_renderers(stream),
     ]
     structlog.configure(
         processors=shared,
@@ -44,6 +47,33 @@ def setup(
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
+
+
+def _renderers(stream: TextIO) -> list[Processor]:
+    if stream.isatty():
+        return [_console()]
+    json = structlog.processors.JSONRenderer(_json)
+    return [_Journal(json)] if _is_journal(stream) else [json]
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether systemd's journal is at the other end, as systemd.exec(5) says how to see."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # no file at all
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+class _Journal:
+    """Puts the priority before the line, as sd-daemon(3) has it; the journal takes it off again."""
+
+    def __init__(self, render: Processor) -> None:
+        self._render = render
+
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
+        priority = _PRIORITIES.get(str(event.get("level")), 6)
+        return f"<{priority}>{self._render(logger, name, event)!s}"
 
 
 class _Bridge(logging.Handler):

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Meta
 
 from clima_core.configuration import Secret, convert, load, nearest
-from clima_core.errors import ConfigurationError
+from clima_core.errors import ConfigurationError, UnavailableError
 
 
 class Station(msgspec.Struct, frozen=True):
@@ -189,6 +189,20 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     """What the system says is passed on without a traceback."""
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load(tmp_path, Model, {}, "CLIMA_AGENT")
+
+
+SICK = Path("/proc/self/mem")  # the kernel says EIO, as a dying card does
+
+
+@pytest.mark.skipif(not SICK.exists(), reason="needs a file that gives EIO")
+def test_a_disk_that_does_not_give_the_file_may_do_so_later(file: Path) -> None:
+    """The file itself, or one with a secret that it names: neither is a wrong configuration."""
+    file.symlink_to(SICK)
+    with pytest.raises(UnavailableError, match="cannot be read: Input/output error"):
+        load(file, Model, {}, "CLIMA_AGENT")
+    table = {"station": {"id": "jfk"}, "password": {"file": str(file)}}
+    with pytest.raises(UnavailableError, match="cannot be read: Input/output error"):
+        convert(table, Model, "request")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

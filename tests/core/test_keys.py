@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import zmq.auth
 from zmq.utils import z85
 
 from clima_core import keys
-from clima_core.errors import ConfigurationError
+from clima_core.errors import ConfigurationError, UnavailableError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 
@@ -28,6 +31,26 @@ def test_a_new_pair_is_the_same_when_it_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "not" / "yet" / "agent.key"
     made = keys.load_or_create(path)
     assert made == keys.load_or_create(path) == keys.load(path)
+
+
+def _at_once(folder: Path, barrier: Barrier) -> list[str]:
+    """What one of several processes gets, each of which begins each key when the others do."""
+    public = []
+    for number in range(30):
+        barrier.wait(timeout=60)
+        public.append(keys.load_or_create(folder / f"{number}.key").public)
+    return public
+
+
+def test_two_that_make_a_key_at_once_have_the_same(tmp_path: Path) -> None:
+    """The agent that is starting, say, and `enroll` beside it."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Manager() as manager, ProcessPoolExecutor(2, mp_context=spawn) as pool:
+        barrier = manager.Barrier(2)
+        one, other = (pool.submit(_at_once, tmp_path, barrier) for _ in range(2))
+        assert one.result() == other.result()
+    assert [keys.load(tmp_path / f"{number}.key").public for number in range(30)] == one.result()
+    assert 30 == len(list(tmp_path.iterdir()))
 
 
 def test_zeromq_itself_reads_the_file(file: Path) -> None:
@@ -101,6 +124,48 @@ def test_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
         keys.load(tmp_path / "none.key")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         keys.load(tmp_path)
+
+
+# /proc/self/mem cannot be read from its beginning: the kernel says EIO, as a dying card does.
+SICK = Path("/proc/self/mem")
+linux = pytest.mark.skipif(not SICK.exists(), reason="needs a file that gives EIO")
+
+
+@linux
+def test_a_disk_that_does_not_give_the_key_may_do_so_later(tmp_path: Path) -> None:
+    """Not the exit code of a wrong configuration, after which nobody tries again."""
+    path = tmp_path / "agent.key"
+    path.symlink_to(SICK)
+    for load in (keys.load, keys.load_or_create, keys.load_needed):
+        with pytest.raises(
+            UnavailableError, match=r"agent\.key: cannot be read: Input/output error"
+        ):
+            load(path)
+
+
+@linux
+def test_of_many_keys_one_that_cannot_be_read_is_a_problem_of_its_own(tmp_path: Path) -> None:
+    """Whatever the reason: it shuts out nobody else."""
+    path = tmp_path / "roof.key"
+    path.symlink_to(SICK)
+    with pytest.raises(ConfigurationError, match="Input/output error"):
+        keys.load_certificate(path)
+
+
+@pytest.mark.parametrize("content", ["missing", "folder", "loop", "below a file", "long"])
+def test_a_name_that_is_wrong_stays_wrong(tmp_path: Path, content: str) -> None:
+    """Somebody has to mend it: to try again would not."""
+    path = tmp_path / ("x" * 300 if content == "long" else "agent.key")
+    match content:
+        case "folder":
+            path.mkdir()
+        case "loop":
+            path.symlink_to(path)
+        case "below a file":
+            path.write_text("")
+            path /= "agent.key"
+    with pytest.raises(ConfigurationError):
+        keys.load(path)
 
 
 def test_a_public_key_survives_any_shell() -> None:

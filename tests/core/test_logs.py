@@ -95,7 +95,27 @@ def test_what_libraries_log_takes_the_same_road() -> None:
     """From warning upwards, under the library's name."""
     stream = io.StringIO()
     logs.setup(stream=stream)
-    logging.getLogger("elastic_transport").info("quiet")
-    logging.getLogger("elastic_transport").warning("node %s is down", "a")
+    logging.getLogger("a_library").info("quiet")
+    logging.getLogger("a_library").warning("node %s is down", "a")
     (event,) = lines(stream)
-    assert ("elastic_transport", "node a is down") == (event["logger"], event["event"])
+    assert ("a_library", "node a is down") == (event["logger"], event["event"])
+
+
+def test_the_journal_is_told_the_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line per event, whatever is in it; and only where it is the journal that reads."""
+    path = tmp_path / "journal"
+    with path.open("w") as stream:
+        found = path.stat()
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        logs.setup("debug", stream=stream)
+        for level in ("debug", "info", "warning", "error"):
+            getattr(structlog.get_logger(), level)("said", text="two\nlines")
+        logging.getLogger("library").error("oops")
+    elsewhere = io.StringIO()
+    logs.setup(stream=elsewhere)
+    structlog.get_logger().info("said")
+
+    said = path.read_text().splitlines()
+    assert ["<7>{", "<6>{", "<4>{", "<3>{", "<3>{"] == [line[:4] for line in said]
+    assert {"two\nlines"} == {json.loads(line[3:])["text"] for line in said[:4]}
+    assert elsewhere.getvalue().startswith("{")
