@@ -33,6 +33,9 @@ QUANTITIES: dict[str, Quantity] = {
     "air_pressure_at_mean_sea_level": Quantity("hPa", 2, "Air pressure reduced to mean sea level"),
     "tendency_of_air_pressure": Quantity("hPa/3h", 2, "Change of air pressure over three hours"),
     "dew_point_temperature": Quantity("°C", 2, "Dew point temperature"),
+    "wet_bulb_temperature": Quantity("°C", 2, "Wet-bulb temperature"),
+    "mass_concentration_of_water_vapor_in_air": Quantity("g/m³", 2, "Absolute humidity"),
+    "heat_index_of_air_temperature": Quantity("°C", 1, "Heat index"),
     "illuminance": Quantity("lx", 1, "Illuminance"),
     "wind_speed": Quantity("m/s", 2, "Wind speed"),
     "wind_speed_of_gust": Quantity("m/s", 2, "Wind speed of gust"),
@@ -126,6 +129,17 @@ class Error(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     stack_trace: str | None = None
 
 
+class Calibration(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """How one quantity of one sensor is corrected, and who vouches for it; dates are days."""
+
+    sensor: str
+    quantity: str
+    correction: str  # in words: `said * 1.02 - 0.4`
+    certificate: str | None = None
+    date: str | None = None
+    due: str | None = None
+
+
 class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Any record a station may send, of whichever stream; see `Weather` for the quantities."""
 
@@ -136,6 +150,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     weather: Weather | None = None  # type: ignore[valid-type]
     sensor: Annotated[dict[str, Annotated[Values, _Few]], _Few] | None = None
     quality: Annotated[Flags, _Few] | None = None
+    calibration: Annotated[list[Calibration], _Few] | None = None  # after each change of it
     health: Health | None = None
     message: str | None = None
     log: Log | None = None

@@ -198,10 +198,14 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
-    """Forwarder: still here; its clock, and how many batches may be in flight."""
+    """Forwarder: still here; its clock, and how many batches may be in flight.
+
+    `asked` is the `time` of the PING that it answers; None when nobody asked.
+    """
 
     time: Moment
     credit: Credit
+    asked: Moment | None = None
 
 
 FromAgent = Hello | Batch | Live | Ping

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -38,6 +38,7 @@ FROM_FORWARDER: list[wire.FromForwarder] = [
     wire.Nack(JOURNAL, "w", [(1, 1)], "conflict", "conflict", "taken", 3, NOW),
     wire.Resend(JOURNAL, "w", [(1, MAX_SEQUENCE)]),
     wire.Pong(NOW, 4),
+    wire.Pong(NOW, 4, NOW + timedelta(microseconds=1)),
 ]
 
 
