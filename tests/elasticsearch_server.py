@@ -1,6 +1,7 @@
 """A real Elasticsearch for tests: the first that this machine has of
 
-1. the server at `CLIMA_TEST_ELASTICSEARCH_URL`, which the caller looks after;
+1. the server at `CLIMA_TEST_ELASTICSEARCH_URL`, which the caller looks after, with
+   `cluster.info.update.interval` as in SETTINGS;
 2. a container of the official image, where a Docker engine runs;
 3. the distribution that Maven keeps, where there is a JDK 21 or newer:
    `mvn dependency:get -Dtransitive=false
@@ -9,12 +10,18 @@
 
 2 and 3 listen on a loopback port of their own, keep their data in a temporary folder, and can be
 killed and started again with it.
+
+Some tests need all modules, and security: a *full* server. That is the one at
+`CLIMA_TEST_FULL_ELASTICSEARCH_URL` (with `…_USERNAME` and `…_PASSWORD`; the tests replace what
+Clima has there, and add data), or a container. Maven's distribution has security too, by files.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -22,8 +29,10 @@ import subprocess
 import tempfile
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import msgspec
@@ -31,15 +40,23 @@ import pytest
 
 IMAGE = os.environ.get("ELASTICSEARCH_IMAGE", "docker.elastic.co/elasticsearch/elasticsearch:9.5.1")
 HEAP = "-Xms512m -Xmx512m"
-SETTINGS = {"discovery.type": "single-node", "xpack.security.enabled": "false"}
+OPENING_S = 30  # a new index on a busy machine
+SETTINGS = {
+    "discovery.type": "single-node",
+    "xpack.security.enabled": "false",
+    # It would take a block for a full disk off again every half minute: this disk is not full.
+    "cluster.info.update.interval": "1h",
+}
+SECURED = {"xpack.security.enabled": "true"}
 _ZIPS = Path.home() / ".m2/repository/org/elasticsearch/distribution/integ-test-zip/elasticsearch"
 
 
 class Server:
     """A server that somebody else looks after; the subclasses look after theirs themselves."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, user: tuple[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
+        self.user = user  # name and password of one who may do everything
 
     def start(self) -> None:
         """Start, or start again after `kill`, and wait until it answers."""
@@ -53,11 +70,28 @@ class Server:
         """The end of the tests."""
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
-        """One request with JSON both ways."""
-        data = None if body is None else msgspec.json.encode(body)
+        """One request with JSON both ways; bytes are sent as they are.
+
+        A search is asked again for a while where it finds an index so new that it is not open yet.
+        """
+        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
-        with urlopen(Request(self.url + path, data, headers, method=method)) as answer:
-            return msgspec.json.decode(answer.read())
+        if self.user:
+            headers["authorization"] = (
+                f"Basic {base64.b64encode(':'.join(self.user).encode()).decode()}"
+            )
+        request = Request(self.url + path, data, headers, method=method)
+        deadline = time.monotonic() + OPENING_S
+        while True:
+            try:
+                with urlopen(request) as answer:
+                    return msgspec.json.decode(answer.read())
+            except HTTPError as error:
+                new = error.code == 503 and "/_search" in path and time.monotonic() < deadline
+                if not new:
+                    raise
+                error.close()
+                time.sleep(0.2)
 
     def rollover(self, data_stream: str) -> None:
         """Begin a new backing index: from here on, the `_id`s before are free again."""
@@ -81,17 +115,23 @@ class Server:
 
 
 class Container(Server):
-    """The official image, in Docker."""
+    """The official image, in Docker; with a password, it asks for one."""
 
-    def __init__(self) -> None:
+    def __init__(self, password: str | None = None) -> None:
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow to import
 
-        port = _free_port()
-        super().__init__(f"http://127.0.0.1:{port}")
+        port = free_port()
+        super().__init__(f"http://127.0.0.1:{port}", ("elastic", password) if password else None)
         self._container = DockerContainer(IMAGE).with_bind_ports(9200, port)
-        for name, value in {**SETTINGS, "ES_JAVA_OPTS": HEAP}.items():
+        secured = {**SECURED, "ELASTIC_PASSWORD": password} if password else {}
+        for name, value in {**SETTINGS, "ES_JAVA_OPTS": HEAP, **secured}.items():
             self._container.with_env(name, value)
         self._container.start()
+
+    @property
+    def id(self) -> str:
+        """What Docker calls it."""
+        return str(self._container.get_wrapped_container().id)
 
     def start(self) -> None:
         self._container.get_wrapped_container().start()
@@ -107,9 +147,23 @@ class Container(Server):
 class Distribution(Server):
     """The server from Maven's zip, as a process of another user than root."""
 
-    def __init__(self, archive: Path, java: Path) -> None:
-        self._port, self._transport = _free_port(), _free_port()
-        super().__init__(f"http://127.0.0.1:{self._port}")
+    def __init__(
+        self,
+        archive: Path,
+        java: Path,
+        settings: Mapping[str, str] | None = None,
+        password: str | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        """`settings` are added to the usual ones, `files` to its folder config/.
+
+        With a password (of `elastic`), it asks for one.
+        """
+        secured = SECURED if password else {}
+        self._settings = {**SETTINGS, **secured, **(settings or {})}
+        self._port, self._transport = free_port(), free_port()
+        user = ("elastic", password) if password else None
+        super().__init__(f"http://127.0.0.1:{self._port}", user)
         self._folder = Path(tempfile.mkdtemp(prefix="clima-elasticsearch-"))
         self._java = java
         self._process: subprocess.Popen[bytes] | None = None
@@ -118,6 +172,10 @@ class Distribution(Server):
         (self._home,) = self._folder.glob("elasticsearch-*")
         for program in (self._home / "bin").iterdir():
             program.chmod(0o755)
+        for name, text in (files or {}).items():
+            (self._home / "config" / name).write_text(text, "utf-8")
+        if password:
+            self._keep("bootstrap.password", password)
         self._user = "nobody" if os.getuid() == 0 else None
         if self._user:
             for path in (self._folder, *self._folder.rglob("*")):
@@ -125,18 +183,33 @@ class Distribution(Server):
 
     def start(self) -> None:
         ports = {"http.port": self._port, "transport.port": self._transport}
-        options = [f"-E{name}={value}" for name, value in {**SETTINGS, **ports}.items()]
-        environ = {"ES_JAVA_HOME": self._java, "ES_JAVA_OPTS": HEAP, "HOME": self._folder}
+        options = [f"-E{name}={value}" for name, value in {**self._settings, **ports}.items()]
         with (self._folder / "output.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._home / "bin/elasticsearch", *options],
-                env={"PATH": os.environ["PATH"], **{k: str(v) for k, v in environ.items()}},
+                env=self._environ(),
                 stdout=log,
                 stderr=log,
                 user=self._user,
                 start_new_session=True,  # the launcher and the server it starts die together
             )
         self.wait()
+
+    def _environ(self) -> dict[str, str]:
+        environ = {"ES_JAVA_HOME": self._java, "ES_JAVA_OPTS": HEAP, "HOME": self._folder}
+        return {"PATH": os.environ["PATH"], **{k: str(v) for k, v in environ.items()}}
+
+    def _keep(self, name: str, secret: str) -> None:
+        """Put a secret into the keystore."""
+        program = str(self._home / "bin/elasticsearch-keystore")
+        for command in ("create",), ("add", "--stdin", name):
+            subprocess.run(
+                [program, *command],
+                env=self._environ() | {"ES_JAVA_OPTS": "-Xmx64m"},
+                input=secret.encode(),
+                capture_output=True,
+                check=True,
+            )
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -166,23 +239,49 @@ def provider() -> str:
     """Which of the three there is, in words; empty when none."""
     if url := os.environ.get("CLIMA_TEST_ELASTICSEARCH_URL"):
         return url
-    if _docker():
+    if docker_has(IMAGE):
         return f"container of {IMAGE}"
     if (archive := _archive()) and _java():
         return archive.name
     return ""
 
 
+def own(
+    settings: Mapping[str, str] | None = None,
+    password: str | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Distribution | None:
+    """A server of the test's own, not started; None without Maven's zip. See Distribution."""
+    if (archive := _archive()) and (java := _java()):
+        return Distribution(archive, java, settings, password, files)
+    return None
+
+
 def launch() -> Server | None:
     """A server that answers, or None where there is none."""
     if url := os.environ.get("CLIMA_TEST_ELASTICSEARCH_URL"):
         server = Server(url)
-    elif _docker():
+    elif docker_has(IMAGE):
         server = Container()
     elif (archive := _archive()) and (java := _java()):
         server = Distribution(archive, java)
     else:
         return None
+    return _started(server)
+
+
+def launch_full() -> Server | None:
+    """A server with security and all modules, or None where there is none."""
+    prefix = "CLIMA_TEST_FULL_ELASTICSEARCH_"
+    if url := os.environ.get(f"{prefix}URL"):
+        name, password = (os.environ[f"{prefix}{each}"] for each in ("USERNAME", "PASSWORD"))
+        return _started(Server(url, (name, password)))
+    if not (IMAGE.startswith("docker.elastic.co/") and docker_has(IMAGE)):
+        return None
+    return _started(Container(secrets.token_urlsafe(12)))
+
+
+def _started(server: Server) -> Server:
     try:
         server.start()
     except BaseException:
@@ -191,16 +290,13 @@ def launch() -> Server | None:
     return server
 
 
-def _docker() -> bool:
+def docker_has(image: str) -> bool:
     """Whether an engine is there that has the image or can pull it."""
     if not shutil.which("docker"):
         return False
-    known = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False)
-    if known.returncode == 0:
-        return True
-    return (
-        subprocess.run(["docker", "pull", "-q", IMAGE], capture_output=True, check=False).returncode
-        == 0
+    ways = (["docker", "image", "inspect", image], ["docker", "pull", "-q", image])
+    return any(
+        subprocess.run(way, capture_output=True, check=False).returncode == 0 for way in ways
     )
 
 
@@ -225,7 +321,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that is free now."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])

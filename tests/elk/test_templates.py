@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import UnionType
@@ -16,12 +17,14 @@ from clima_core.reading import QUANTITIES, GeoPoint, Record
 from clima_elk import elasticsearch as assets
 from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Connection
+from clima_forwarder.outputs.means import DIRECTION
 from tests.elasticsearch_server import Server
 
 COMPONENTS, INDICES = (
     {path.rpartition("/")[2]: body for path, body in assets.assets() if kind in path}
     for kind in ("/_component_template/", "/_index_template/")
 )
+TRANSFORMS = {each.name: each.body for each in assets.assets("transforms")}
 LACKING = {
     "constant_keyword",
     "match_only_text",
@@ -63,7 +66,7 @@ def declared(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[s
     for field in msgspec.structs.fields(struct):
         kinds = get_args(field.type) if get_origin(field.type) in UNIONS else (field.type,)
         bare = get_args(kinds[0])[0] if get_origin(kinds[0]) is Annotated else kinds[0]
-        kind = get_origin(bare) or bare
+        kind = get_args(bare)[0] if get_origin(bare) is list else get_origin(bare) or bare
         name = prefix + field.encode_name
         if issubclass(kind, msgspec.Struct) and kind is not GeoPoint:
             yield from declared(kind, name + ".")
@@ -90,6 +93,21 @@ def test_the_mapping_has_the_types_of_the_contract() -> None:
             assert mapping["type"] in TYPES[kind], name
 
 
+@pytest.mark.parametrize("index", ["clima-daily", "clima-monthly"])
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_every_quantity_is_summed_up(index: str, quantity: str) -> None:
+    """By the transform, and into fields that carry its unit."""
+    fields = fields_of(index)
+    ours = {name: each for name, each in fields.items() if name.startswith(f"weather.{quantity}.")}
+    assert {"type": "long"} == ours[f"weather.{quantity}.count"]
+    units = [each["meta"]["unit"] for each in ours.values() if "meta" in each]
+    assert units
+    assert {QUANTITIES[quantity].unit} == set(units)
+    summed = TRANSFORMS[index]["pivot"]["aggregations"]
+    finished = {re.sub("_at$", "_time", name) for name in summed} | {f"weather.{DIRECTION}.mean"}
+    assert set(ours) == {name for name in finished if name.startswith(f"weather.{quantity}.")}
+
+
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_every_quantity_carries_its_unit(quantity: str) -> None:
     """As `meta.unit`, which Kibana shows."""
@@ -103,13 +121,14 @@ def test_every_data_stream_has_its_template() -> None:
     streams = {name: body for name, body in INDICES.items() if "data_stream" in body}
     patterns = {pattern for body in streams.values() for pattern in body["index_patterns"]}
     assert {name.removesuffix("default") + "*" for name in names} == patterns
-    assert {"clima-journals"} == INDICES.keys() - streams.keys()
+    plain = {"clima-journals", "clima-alerts", "clima-daily", "clima-monthly", "clima-stations"}
+    assert plain == INDICES.keys() - streams.keys()
     assert all(body["priority"] > 200 for body in INDICES.values())
 
 
 def test_assets_say_who_made_them_and_which_version() -> None:
     """So that an upgrade knows what it may replace."""
-    for path, body in (*assets.assets(), assets.pipeline()):
+    for path, body in (*assets.assets(), *assets.assets("ingest_pipelines")):
         assert body["version"] >= 1, path
         assert body["_meta"]["managed_by"] == "clima", path
         assert body["_meta"]["description"], path
@@ -135,7 +154,7 @@ async def test_what_is_missing_is_installed_and_nothing_twice(elasticsearch: Ser
         assert body["version"] == installed["version"]
 
 
-UNKNOWN = ("/pipeline/clima-ingested", "/clima-mode")
+UNKNOWN = ("/pipeline/clima-ingested", "/pipeline/clima-summarised", "/clima-mode")
 
 
 class OldServer:
@@ -162,7 +181,7 @@ async def test_what_an_older_server_does_not_know_is_left_out() -> None:
     """The templates that name it still find it, empty."""
     server = OldServer()
     await assets.install(server.request)
-    for name in ("clima-mode", "clima-ingested"):
+    for name in ("clima-mode", "clima-ingested", "clima-summarised"):
         assert {} == server.held[f"/_component_template/{name}"]["template"]
     assert {asset.path for asset in assets.assets()} == server.held.keys()
     assert [] == await assets.install(server.request)
@@ -177,6 +196,16 @@ async def test_a_newer_version_is_not_replaced() -> None:
     server.held["/_index_template/clima-agent"]["version"] = 0
     assert ["/_index_template/clima-agent"] == await assets.install(server.request)
     assert server.held[path] == {"version": 99, "mine": True}
+
+
+async def test_how_long_data_is_kept_is_not_said_again() -> None:
+    """A newer version of ours is no reason to undo what a person has chosen."""
+    server = OldServer()
+    await assets.install(server.request)
+    path = "/_component_template/clima-retention-station"
+    server.held[path] = {"version": -1, "template": {"lifecycle": {"data_retention": "365d"}}}
+    assert [] == await assets.install(server.request)
+    assert "365d" == server.held[path]["template"]["lifecycle"]["data_retention"]
 
 
 async def test_a_refusal_is_said_with_the_servers_words() -> None:

@@ -1,15 +1,16 @@
-"""The data streams' templates in Elasticsearch's own format, and how they get there.
+"""What Clima wants in Elasticsearch, in its own format, and how it gets there.
 
-The JSON files are complete bodies of `PUT /_component_template/{name}` and its like: read them,
-or apply them by hand. `install` applies what is missing or older, and never replaces a newer
-version. A template takes effect where a data stream gets its next backing index; nothing that
-is stored changes. What a server may not know (a processor, an index mode) is `_meta.optional`,
-alone in its file, and installed empty there.
+Each JSON file is the complete body of the PUT that its folder stands for (`PATHS`): read them,
+or apply them by hand. `install` applies the templates that are missing or older, and never
+replaces a newer version; `clima_elk.provision` does all the rest besides. A template takes effect
+where a data stream gets its next backing index; nothing that is stored changes. What a server may
+not know (a processor, an index mode) is `_meta.optional`, alone in its file, and installed empty
+there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
@@ -19,14 +20,30 @@ import msgspec
 Request = Callable[[str, str, bytes | None], Awaitable[tuple[int, bytes]]]
 """`await request(method, path, body)` -> HTTP status and body of the answer."""
 
-INGESTED = "clima-ingested"
+Body = dict[str, Any]
+
+PATHS: Mapping[str, str] = {
+    "ingest_pipelines": "/_ingest/pipeline/",
+    "ilm_policies": "/_ilm/policy/",
+    "component_templates": "/_component_template/",
+    "component_templates_ilm": "/_component_template/",  # of the same names, for before 8.14
+    "index_templates": "/_index_template/",
+    "transforms": "/_transform/",
+    "roles": "/_security/role/",
+}
+TEMPLATES = ("component_templates", "index_templates")
+RETENTION = "clima-retention-"  # and what it is the retention of
 
 
 class Asset(NamedTuple):
     """One thing to install: where it goes, and what."""
 
     path: str
-    body: dict[str, Any]
+    body: Body
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
 
 
 class InstallError(Exception):
@@ -36,47 +53,92 @@ class InstallError(Exception):
         super().__init__(f"{path}: {status} {answer[:500].decode(errors='replace')}")
         self.path, self.status, self.answer = path, status, answer
 
+    @property
+    def reason(self) -> str:
+        """What the server says of it, down to the first cause."""
+        try:
+            error = msgspec.json.decode(self.answer, type=_Refusal).error
+        except msgspec.MsgspecError:  # a proxy's page, perhaps
+            return self.answer[:200].decode(errors="replace")
+        return str(error)
 
-def assets() -> list[Asset]:
-    """Everything, in the order in which it can be installed."""
+
+class _Cause(msgspec.Struct, frozen=True):
+    type: str = ""
+    reason: str | None = None
+    caused_by: _Cause | None = None
+
+    def __str__(self) -> str:
+        said = f"{self.type}: {(self.reason or '')[:300]}"
+        return f"{said}; {self.caused_by}" if self.caused_by else said
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: _Cause | str
+
+
+def assets(*folders: str) -> list[Asset]:
+    """What is in the folders (by default the templates), in the order it can be installed in."""
     return [
-        Asset(f"/_{kind.removesuffix('s')}/{file.name.removesuffix('.json')}", _read(file))
-        for kind in ("component_templates", "index_templates")
-        for file in sorted(resources.files(__package__).joinpath(kind).iterdir(), key=str)
+        Asset(PATHS[folder] + file.name.removesuffix(".json"), _read(file))
+        for folder in folders or TEMPLATES
+        for file in sorted(resources.files(__package__).joinpath(folder).iterdir(), key=str)
     ]
 
 
-def pipeline() -> Asset:
-    """Sets `event.ingested`; only for servers that have the `set` processor."""
-    folder = resources.files(__package__).joinpath("ingest_pipelines")
-    return Asset(f"/_ingest/pipeline/{INGESTED}", _read(folder.joinpath(f"{INGESTED}.json")))
-
-
 async def install(request: Request) -> list[str]:
-    """Install what is missing or older; returns the paths of what was.
+    """Install what is missing or older of templates and pipelines; returns the templates' paths.
 
+    How long data is kept is only said where nobody has said it yet.
     Raises InstallError when the server refuses something.
     """
-    known = {INGESTED: await _put_if_known(request, *pipeline())}
+    known = {each.name: await put_if_known(request, each) for each in assets("ingest_pipelines")}
     installed = []
-    for path, body in assets():
-        if await _version(request, path) < body["version"]:
-            name = path.rpartition("/")[2]
-            if not (known.get(name, True) and await _put_if_known(request, path, body)):
-                await _put(request, path, {**body, "template": {}})
-            installed.append(path)
+    for asset in assets():
+        version = await _version(request, asset.path)
+        if version < asset.body["version"] and not (version and asset.name.startswith(RETENTION)):
+            if not (known.get(asset.name, True) and await put_if_known(request, asset)):
+                await put(request, asset.path, {**asset.body, "template": {}})
+            installed.append(asset.path)
     return installed
 
 
-async def _put_if_known(request: Request, path: str, body: dict[str, Any]) -> bool:
+async def missing(request: Request) -> list[str]:
+    """The data streams' templates that are missing or older, as far as credentials let see.
+
+    Who may not look at templates still sees which one a data stream was made by.
+    """
+    found = []
+    for asset in assets("index_templates"):
+        if "data_stream" not in asset.body:
+            continue
+        try:
+            if await _version(request, asset.path) < asset.body["version"]:
+                found.append(asset.name)
+        except InstallError as error:
+            if error.status != 403:
+                raise
+            if not await _made_by(request, asset):
+                found.append(asset.name)
+    return found
+
+
+async def put_if_known(request: Request, asset: Asset) -> bool:
     """False when the asset is optional and the server does not know what it needs."""
     try:
-        await _put(request, path, body)
+        await put(request, *asset)
     except InstallError as error:
-        if error.status == 400 and body["_meta"].get("optional"):
+        if error.status == 400 and asset.body["_meta"].get("optional"):
             return False
         raise
     return True
+
+
+async def put(request: Request, path: str, body: Body) -> None:
+    """Put a body; InstallError when the server refuses it."""
+    status, answer = await request("PUT", path, msgspec.json.encode(body))
+    if status not in (200, 201):
+        raise InstallError(path, status, answer)
 
 
 async def _version(request: Request, path: str) -> int:
@@ -91,12 +153,24 @@ async def _version(request: Request, path: str) -> int:
     return int(template.get("version", 0))
 
 
-async def _put(request: Request, path: str, body: dict[str, Any]) -> None:
-    status, answer = await request("PUT", path, msgspec.json.encode(body))
+class _DataStream(msgspec.Struct, frozen=True):
+    template: str = ""
+
+
+class _DataStreams(msgspec.Struct, frozen=True):
+    data_streams: list[_DataStream] = []
+
+
+async def _made_by(request: Request, asset: Asset) -> bool:
+    """False when the data stream is not there, or was made by another template."""
+    name = asset.body["index_patterns"][0].replace("*", "default")
+    status, answer = await request("GET", f"/_data_stream/{name}", None)
     if status != 200:
-        raise InstallError(path, status, answer)
+        return status != 404
+    found = msgspec.json.decode(answer, type=_DataStreams).data_streams
+    return any(each.template == asset.name for each in found)
 
 
-def _read(file: Traversable) -> dict[str, Any]:
-    body: dict[str, Any] = msgspec.json.decode(file.read_bytes())
+def _read(file: Traversable) -> Body:
+    body: Body = msgspec.json.decode(file.read_bytes())
     return body
