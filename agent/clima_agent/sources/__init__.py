@@ -9,16 +9,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from clima_agent.sources.base import Measured, Options, Recorded, SensorError, Setting, Source
+from clima_agent.sources.anemometer import Anemometer
+from clima_agent.sources.base import (
+    Counting,
+    Measured,
+    Options,
+    Recorded,
+    SensorError,
+    Setting,
+    Source,
+)
+from clima_agent.sources.bh1750 import Bh1750
 from clima_agent.sources.bme280 import Bme280
+from clima_agent.sources.bmp180 import Bmp180
+from clima_agent.sources.ds18b20 import Ds18b20
+from clima_agent.sources.htu21d import Htu21d
+from clima_agent.sources.rain_gauge import RainGauge
 from clima_agent.sources.replay import Replay
 from clima_agent.sources.simulated import Simulated
+from clima_agent.sources.system import System
 from clima_core.errors import ConfigurationError
 
 Sensor = (
-    Bme280  # a line for each driver
+    Anemometer  # a line for each driver
+    | Bh1750
+    | Bme280
+    | Bmp180
+    | Ds18b20
+    | Htu21d
+    | RainGauge
     | Replay
     | Simulated
+    | System
 )
 DRIVERS: tuple[type[Options], ...] = get_args(Sensor)
 
@@ -41,6 +63,7 @@ def open_all(sensors: Sequence[Sensor], setting: Setting) -> dict[str, Source]:
 
 __all__ = [
     "DRIVERS",
+    "Counting",
     "Measured",
     "Options",
     "Recorded",

@@ -35,10 +35,21 @@ class Source(Protocol):
         """The CF names that it measures when all is well: what is missing when it fails."""
 
     def read(self, at: datetime, /) -> Mapping[str, Measured]:
-        """The values by CF name; a quantity left out was not measured. May raise SensorError."""
+        """The values by CF name; a quantity left out was not measured. May raise SensorError.
+
+        An answer that comes too late becomes no reading.
+        """
 
     def close(self) -> None:
         """Let go of files and buses; never raises, and may be called twice."""
+
+
+@runtime_checkable
+class Counting(Source, Protocol):
+    """A source that tells what came since the last reading, so that it has to know of each one."""
+
+    def taken(self) -> None:
+        """The last answer of `read` has become a reading. Called while nobody reads."""
 
 
 @runtime_checkable

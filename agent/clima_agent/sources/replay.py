@@ -1,4 +1,5 @@
-"""Readings from a CSV file, as recorded or moved to end now: for demos, tests and old records.
+"""Readings from a CSV file, as recorded, moved to end now, or again and again: for demos, tests
+and old records.
 
 The whole file is read through when it is opened, so that a bad line is said, with its file, line,
 field and mend, before anything is sent; then it is streamed. An empty field is a value that was
@@ -9,8 +10,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -53,7 +56,8 @@ class Replay(Options, frozen=True, kw_only=True, tag="replay"):
     time_column: str = "time"
     station_column: str = "station"
     station: str | None = None
-    times: Literal["recorded", "shifted"] = "recorded"
+    times: Literal["recorded", "shifted", "repeated"] = "recorded"
+    history_days: Annotated[float, Meta(ge=0)] = 7.0  # of "repeated": how long ago it begins
 
     def __post_init__(self) -> None:
         quantities = [column.quantity for column in self.columns.values()]
@@ -68,17 +72,27 @@ class Replay(Options, frozen=True, kw_only=True, tag="replay"):
     def open(self, setting: Setting, /) -> ReplaySource:
         """Read the file through once: ConfigurationError with all that is wrong in it."""
         problems: list[str] = []
+        first: datetime | None = None
         last: datetime | None = None
         for row in _rows(self, problems):
-            last = row.time
+            first, last = first or row.time, row.time
         if last is None and not problems:
             problems.append(f"{self.path}: holds no line to play")
-        if problems or last is None:
+        if problems or first is None or last is None:
             raise ConfigurationError(problems)
-        shift = (
-            setting.now.replace(microsecond=0) - last if self.times == "shifted" else timedelta()
-        )
-        return ReplaySource(self, shift)
+        if self.times == "repeated":
+            begin = setting.now - timedelta(days=self.history_days)
+            return ReplaySource(self, partial(_repeated, first, last, begin), begin)
+        shifted = setting.now.replace(microsecond=0) - last
+        shift = shifted if self.times == "shifted" else timedelta()
+        return ReplaySource(self, lambda: (shift,))
+
+
+def _repeated(first: datetime, last: datetime, begin: datetime) -> Iterator[timedelta]:
+    """By how much each round is moved: by whole days, so that a morning stays a morning."""
+    period = timedelta(days=(last - first).days + 1)
+    for number in count(math.ceil((begin - last) / period)):
+        yield number * period
 
 
 class Row(NamedTuple):
@@ -91,9 +105,16 @@ class Row(NamedTuple):
 class ReplaySource:
     """Plays the rows in order; memory is that of one row."""
 
-    def __init__(self, options: Replay, shift: timedelta) -> None:
+    def __init__(
+        self,
+        options: Replay,
+        shifts: Callable[[], Iterable[timedelta]],
+        begin: datetime | None = None,
+    ) -> None:
+        """A round for each of `shifts`, moved by it; what is before `begin` is left out."""
         self._options = options
-        self._shift = shift
+        self._shifts = shifts
+        self._begin = begin
         self._row: Row | None = None
 
     @property
@@ -102,11 +123,14 @@ class ReplaySource:
 
     def times(self) -> Iterator[datetime]:
         problems: list[str] = []
-        for row in _rows(self._options, problems):
-            self._row = Row(row.time + self._shift, row.values)
-            yield self._row.time
-        if problems:  # it was right when it was opened
-            raise ConfigurationError(problems)
+        for shift in self._shifts():
+            for row in _rows(self._options, problems):
+                at = row.time + shift
+                if self._begin is None or at >= self._begin:
+                    self._row = Row(at, row.values)
+                    yield at
+            if problems:  # it was right when it was opened
+                raise ConfigurationError(problems)
 
     def read(self, at: datetime, /) -> Mapping[str, Measured]:
         return self._row.values if self._row and self._row.time == at else {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ def test_a_moment_that_is_not_its_own_has_no_values(tmp_path: Path) -> None:
 
     assert source.read(at(7)) == {}
     assert len(source.read(at(6))) == 1
+
+
+def test_repeated_times_go_on_for_ever(tmp_path: Path) -> None:
+    """From a while ago on into the future, whole days apart, so that a morning stays a morning."""
+    text = HEADER + "A,2013-01-01T06:00:00Z,1\nA,2013-01-02T05:30:00Z,2\nA,2013-01-02T07:00:00Z,3\n"
+    replay = Replay(path=write(tmp_path, text), columns=COLUMNS, times="repeated", history_days=2)
+    source = replay.open(Setting(NOW, 10))
+
+    played = [(at, source.read(at)["air_temperature"].value) for at in islice(source.times(), 5)]
+
+    begin = NOW - timedelta(days=2)
+    assert begin <= played[0][0] < begin + timedelta(days=2)
+    assert played[-1][0] > NOW
+    assert sorted(at for at, _ in played) == [at for at, _ in played]
+    assert {(6, 0): 1, (5, 30): 2, (7, 0): 3} == {(at.hour, at.minute): v for at, v in played}
+    assert played[0][0] == next(source.times()), "asked again it begins again"
 
 
 @pytest.mark.parametrize(
