@@ -6,7 +6,13 @@ that sensors and weather files use, and the agent has 40 MB.
 
 from __future__ import annotations
 
-from clima_core.reading import QUANTITIES
+from clima_core.reading import QUANTITIES, Quantity
+
+# What is read beside the weather, for corrections: it stays under `sensor`, and is no `weather`.
+BESIDE: dict[str, Quantity] = {
+    "cpu_temperature": Quantity("°C", 1, "Temperature of the board's processor"),
+}
+KNOWN: dict[str, Quantity] = QUANTITIES | BESIDE
 
 # stored unit -> given unit -> (factor, offset): stored = given * factor + offset
 UNITS: dict[str, dict[str, tuple[float, float]]] = {
@@ -23,13 +29,13 @@ UNITS: dict[str, dict[str, tuple[float, float]]] = {
 
 def units_of(quantity: str) -> list[str]:
     """Every unit that the quantity may be given in, the stored one first."""
-    stored = QUANTITIES[quantity].unit
+    stored = KNOWN[quantity].unit
     return [stored, *UNITS.get(stored, ())]
 
 
 def converted(quantity: str, value: float, unit: str) -> float:
     """The value in the quantity's stored unit; KeyError for a unit that it cannot have."""
-    stored = QUANTITIES[quantity].unit
+    stored = KNOWN[quantity].unit
     if unit == stored:
         return value
     factor, offset = UNITS[stored][unit]

@@ -1,4 +1,4 @@
-"""Third stage: flag what is implausible. Nothing is deleted: a wrong flag costs little.
+"""Fourth stage: flag what is implausible. Nothing is deleted: a wrong flag costs little.
 
 The tests are those of WMO-No. 8, Volume III, chapter 1 (quality control at automatic stations):
 plausible value (`range`), maximum step (`spike`), minimum variability over an hour (`flat`).
@@ -43,6 +43,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     maximum: float | None = None
     step_per_minute: Positive | None = None
     least_change_per_hour: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    disagreement: Positive | None = None  # between two sensors
+
+    def allows(self, value: float | None) -> bool:
+        """Whether there is a value, and it is plausible by itself."""
+        return (
+            value is not None
+            and (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+        )
 
     @property
     def possible(self) -> bool:
@@ -60,18 +69,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def _limits(
-    minimum: float, maximum: float, step: float | None = None, change: float | None = None
+    minimum: float,
+    maximum: float,
+    step: float | None = None,
+    change: float | None = None,
+    disagreement: float | None = None,
 ) -> Limits:
     return Limits(
-        minimum=minimum, maximum=maximum, step_per_minute=step, least_change_per_hour=change
+        minimum=minimum,
+        maximum=maximum,
+        step_per_minute=step,
+        least_change_per_hour=change,
+        disagreement=disagreement,
     )
 
 
+# Disagreement: a little more than what the data sheets allow two of the chips we know together.
 LIMITS: dict[str, Limits] = {
-    "air_temperature": _limits(-80, 60, 3, 0.1),
+    "air_temperature": _limits(-80, 60, 3, 0.1, 2.5),
     "dew_point_temperature": _limits(-80, 35, 2, 0.1),
-    "relative_humidity": _limits(0, 100, 10, 1),
-    "air_pressure": _limits(500, 1100, 0.5, 0.1),
+    "relative_humidity": _limits(0, 100, 10, 1, 8),
+    "air_pressure": _limits(500, 1100, 0.5, 0.1, 5),
     "air_pressure_at_mean_sea_level": _limits(850, 1100, 0.5, 0.1),  # records: 870 and 1085
     "illuminance": _limits(0, 200_000),  # WMO's 1600 W/m² of irradiance, at 120 lm/W
     "wind_speed": _limits(0, 75, 20, 0.5),  # the step of samples: 10 is for two-minute means
@@ -101,13 +119,13 @@ def check(draft: Draft, history: History, limits: Mapping[str, Limits]) -> Draft
         flags = _flags(quantity, value, at, limits[quantity], history, draft.weather)
         if flags:
             quality[quantity] = [*quality.get(quantity, ()), *flags]
-    return Draft(draft.time, draft.sensors, draft.weather, quality)
+    return msgspec.structs.replace(draft, quality=quality)
 
 
 def _flags(
     quantity: str, value: float, at: float, limits: Limits, history: History, weather: Values
 ) -> list[str]:
-    if _out_of_range(value, limits):
+    if not limits.allows(value):
         return ["range"]
     flags = []
     if _is_step(value, at, limits.step_per_minute, history.accepted(quantity)):
@@ -116,12 +134,6 @@ def _flags(
     if run and at - run.since >= PERSISTENCE_S and not _may_stand_still(quantity, value, weather):
         flags.append("flat")
     return flags
-
-
-def _out_of_range(value: float, limits: Limits) -> bool:
-    return (limits.minimum is not None and value < limits.minimum) or (
-        limits.maximum is not None and value > limits.maximum
-    )
 
 
 def _is_step(

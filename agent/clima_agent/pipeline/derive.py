@@ -6,58 +6,34 @@ A value out of range or failed is no ground for another; then nothing is derived
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import psychrolib
+from msgspec import structs
 
 from clima_agent.pipeline.draft import Draft
+from clima_agent.pipeline.formulas import (
+    absolute_humidity,
+    dew_point,
+    heat_index,
+    sea_level_pressure,
+    standard_pressure,
+    vapour_pressure,
+    wet_bulb,
+)
 from clima_agent.pipeline.history import PRESSURES, History
 from clima_core.reading import Flags, Values
 
-psychrolib.SetUnitSystem(psychrolib.SI)
-
-# WMO-No. 8, Volume I, chapter 3, "Adjustment of barometer readings to other levels".
-KP = 0.0148275  # K/gpm
-LAPSE_RATE = 0.0065  # K/gpm, assumed below the station
-CH = 0.12  # K/hPa, for the water vapour in that column of air
-RECOMMENDED_BELOW_M = 750  # above, the column of air that is not there weighs too much
 UNUSABLE = frozenset({"range", "failed"})
-
-
-def dew_point(temperature: float, humidity: float) -> float | None:
-    """Dew point in °C from °C and %, by psychrolib (ASHRAE Handbook 2017, chapter 1, eqn 5, 6).
-
-    Below freezing psychrolib takes saturation over ice (WMO: over water; 0.3 °C at -10 °C).
-    None where there is no solution: air without any vapour, or far outside of what weather is.
-    """
-    try:
-        return float(psychrolib.GetTDewPointFromRelHum(temperature, humidity / 100))
-    except ValueError:
-        return None
-
-
-def vapour_pressure(dew_point: float) -> float:
-    """Vapour pressure in hPa from a dew point in °C: WMO-No. 8, Volume I, annex 4.B, over water."""
-    return 6.112 * math.exp(17.62 * dew_point / (243.12 + dew_point))
-
-
-def sea_level_pressure(
-    pressure: float, temperature: float, vapour_pressure: float, elevation_m: float
-) -> float:
-    """Pressure in hPa reduced to mean sea level, from hPa, °C, hPa and metres (WMO-No. 8).
-
-    log10(p0/pS) = Kp Hp / (TS + a Hp / 2 + es Ch), with Hp taken as metres: below 1 km the two
-    differ by less than 0.03 %, or 0.03 hPa. WMO recommends it for stations below 750 m.
-    """
-    virtual = temperature + 273.15 + LAPSE_RATE * elevation_m / 2 + vapour_pressure * CH
-    return float(pressure * 10 ** (KP * elevation_m / virtual))
+MOIST = ("air_temperature", "relative_humidity")
 
 
 def derive(draft: Draft, history: History, elevation_m: float | None) -> Draft:
-    """Add dew point, sea-level pressure and tendency where they are absent and can be had."""
+    """Add what is absent and can be had."""
     makings = _Makings(draft)
-    makings.derive("dew_point_temperature", ("air_temperature", "relative_humidity"), dew_point)
+    makings.derive("dew_point_temperature", MOIST, dew_point)
+    makings.derive("mass_concentration_of_water_vapor_in_air", MOIST, absolute_humidity)
+    makings.derive("heat_index_of_air_temperature", MOIST, heat_index)
+    _derive_wet_bulb(makings, elevation_m)
     if elevation_m is not None:
         dew = makings.usable("dew_point_temperature")
         vapour = 0.0 if dew is None else vapour_pressure(dew)  # dry air: 0.05 hPa high per 100 m
@@ -67,7 +43,16 @@ def derive(draft: Draft, history: History, elevation_m: float | None) -> Draft:
             lambda pressure, at: sea_level_pressure(pressure, at, vapour, elevation_m),
         )
     _derive_tendency(makings, history, draft.time.timestamp())
-    return Draft(draft.time, draft.sensors, makings.weather, makings.quality)
+    return structs.replace(draft, weather=makings.weather, quality=makings.quality)
+
+
+def _derive_wet_bulb(makings: _Makings, elevation_m: float | None) -> None:
+    """With the pressure; without one, that of the standard atmosphere is near enough (0.1 °C)."""
+    if makings.usable("air_pressure") is not None:
+        makings.derive("wet_bulb_temperature", (*MOIST, "air_pressure"), wet_bulb)
+    elif elevation_m is not None:
+        pressure = standard_pressure(elevation_m)
+        makings.derive("wet_bulb_temperature", MOIST, lambda t, r: wet_bulb(t, r, pressure))
 
 
 def _derive_tendency(makings: _Makings, history: History, at: float) -> None:

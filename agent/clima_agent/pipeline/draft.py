@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from clima_agent.sources.base import Measured
-from clima_core.reading import Flags, Values
+from clima_core.reading import Calibration, Flags, Values
 
 
 class Sample(NamedTuple):
@@ -22,7 +22,8 @@ class Sample(NamedTuple):
 class Draft(msgspec.Struct, frozen=True):
     """A reading in the making: all of it but its identity. In the units of QUANTITIES.
 
-    `sensors` holds what each source said, before calibration; `weather` the values that count.
+    `sensors` holds what each source said, before calibration, `corrected` what that means, and
+    `weather` the values that count.
     Frozen, and its dictionaries are never changed after they are made: a stage makes new ones.
     """
 
@@ -30,3 +31,5 @@ class Draft(msgspec.Struct, frozen=True):
     sensors: dict[str, Values]
     weather: Values = {}
     quality: Flags = {}
+    corrected: dict[str, Values] = {}  # by source; not recorded: it can be worked out again
+    calibration: list[Calibration] | None = None  # in the first reading after each change of it

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clima_agent.pipeline import Draft, Pipeline, Sample
-from clima_agent.pipeline.derive import dew_point, sea_level_pressure, vapour_pressure
+from clima_agent.pipeline.formulas import (
+    absolute_humidity,
+    dew_point,
+    heat_index,
+    sea_level_pressure,
+    standard_pressure,
+    vapour_pressure,
+    wet_bulb,
+)
 from clima_agent.sources import Measured
 from clima_core.reading import QUANTITIES
 
@@ -65,24 +73,102 @@ def test_sea_level_pressure_as_the_german_weather_service_has_it(
     assert pytest.approx(published, abs=0.25) == reduced
 
 
+@pytest.mark.parametrize(
+    ("celsius", "saturated"), [(0, 4.85), (10, 9.40), (20, 17.3), (30, 30.4), (40, 51.2)]
+)
+def test_absolute_humidity(celsius: float, saturated: float) -> None:
+    """Against the usual table of saturated vapour density (CRC Handbook); half of it at 50 %."""
+    assert pytest.approx(saturated, rel=5e-3) == absolute_humidity(celsius, 100)
+    assert pytest.approx(saturated / 2, rel=5e-3) == absolute_humidity(celsius, 50)
+
+
+@pytest.mark.parametrize(
+    ("fahrenheit", "humidity", "expected"),
+    [(80, 40, 80), (86, 90, 105), (90, 70, 105), (96, 50, 108), (100, 55, 124), (110, 40, 136)],
+)
+def test_heat_index(fahrenheit: float, humidity: float, expected: float) -> None:
+    """Against the chart of the US National Weather Service, in whole degrees Fahrenheit."""
+    index = heat_index((fahrenheit - 32) / 1.8, humidity)
+
+    assert index is not None
+    assert pytest.approx(expected, abs=1.1) == index * 1.8 + 32
+
+
+def test_heat_index_is_of_hot_air_alone() -> None:
+    """Below 80 °F it is not defined, dry or damp."""
+    assert heat_index(26.6, 90) is None
+    assert heat_index(26.7, 5) is not None
+
+
+@pytest.mark.parametrize(
+    ("celsius", "humidity", "expected"),
+    [(20, 50, 13.8), (30, 70, 25.6), (25, 60, 19.5), (35, 20, 18.9), (15, 100, 15.0)],
+)
+def test_wet_bulb(celsius: float, humidity: float, expected: float) -> None:
+    """Against a psychrometric chart at 1013.25 hPa (ASHRAE no. 1): 0.2 °C."""
+    assert pytest.approx(expected, abs=0.2) == wet_bulb(celsius, humidity, 1013.25)
+
+
+@given(st.floats(1, 45), st.floats(10, 99))
+def test_wet_bulb_as_stull_has_it(celsius: float, humidity: float) -> None:
+    """The other published formula (R. Stull, 2011, at 1013.25 hPa), which is within 1 °C."""
+    root = math.sqrt(humidity + 8.313659)
+    stull = (
+        celsius * math.atan(0.151977 * root)
+        + math.atan(celsius + humidity)
+        - math.atan(humidity - 1.676331)
+        + 0.00391838 * humidity**1.5 * math.atan(0.023101 * humidity)
+        - 4.686035
+    )
+
+    assert pytest.approx(stull, abs=1.2) == wet_bulb(celsius, humidity, 1013.25)
+
+
+@pytest.mark.parametrize(("elevation_m", "expected"), [(0, 1013.25), (500, 954.61), (1500, 845.6)])
+def test_standard_pressure(elevation_m: float, expected: float) -> None:
+    """ICAO Doc 7488."""
+    assert pytest.approx(expected, abs=0.1) == standard_pressure(elevation_m)
+
+
+def test_wet_bulb_without_a_barometer() -> None:
+    """From the pressure of the standard atmosphere, where the elevation is known; else not."""
+    values = {"air_temperature": 20.0, "relative_humidity": 50.0}
+
+    here = reading(Pipeline(elevation_m=104), 0, **values, air_pressure=1000)
+    guessed = reading(Pipeline(elevation_m=104), 0, **values)
+    failed = reading(Pipeline(elevation_m=104), 0, **values, air_pressure=None)
+    nowhere = reading(Pipeline(), 0, **values)
+
+    wet = "wet_bulb_temperature"
+    assert pytest.approx(here.weather[wet], abs=0.05) == guessed.weather[wet]
+    assert guessed.weather[wet] == failed.weather[wet]
+    assert wet not in nowhere.weather
+
+
 def test_only_what_was_not_measured_is_derived() -> None:
     """And it says so; a measured value is never touched."""
     pipeline = Pipeline(elevation_m=100)
     values = {"air_temperature": 15.0, "relative_humidity": 60.0, "air_pressure": 1000.0}
 
+    given = {
+        "dew_point_temperature": 7.0,
+        "air_pressure_at_mean_sea_level": 1011.0,
+        "mass_concentration_of_water_vapor_in_air": 8.0,
+        "wet_bulb_temperature": 10.0,
+    }
+
     derived = reading(pipeline, 0, **values)
-    measured = reading(
-        pipeline, 60, **values, dew_point_temperature=7.0, air_pressure_at_mean_sea_level=1011.0
-    )
+    measured = reading(pipeline, 60, **values, **given)
 
     assert derived.quality == {
         "dew_point_temperature": ["derived"],
+        "mass_concentration_of_water_vapor_in_air": ["derived"],
+        "wet_bulb_temperature": ["derived"],
         "air_pressure_at_mean_sea_level": ["derived"],
     }
     assert pytest.approx(7.3, abs=0.05) == derived.weather["dew_point_temperature"]
     assert pytest.approx(1011.86, abs=0.02) == derived.weather["air_pressure_at_mean_sea_level"]
-    assert measured.weather["dew_point_temperature"] == 7.0
-    assert measured.weather["air_pressure_at_mean_sea_level"] == 1011.0
+    assert values | given == measured.weather
     assert measured.quality == {}
 
 
