@@ -7,6 +7,12 @@ too, because a rotten one would say that records are stored which nobody was sen
 hold one record: at a reading per 10 s they cost the card two thirds of what 4 kB pages do
 (docs/benchmarks.md).
 
+The version of the format is in `user_version`: the major in its lowest byte, the minor in the next.
+A minor may add tables, indices, words for how a sequence was settled, fields of undated records;
+nothing else. Who does not know them leaves them alone, so an agent that is put back by a version
+finds its spool. A newer major is refused: nothing is guessed, nothing written. Where an upper byte
+is not zero, that is no version but damage.
+
 WAL mode. A plain transaction is written to the log and survives the death of the process; a
 durable one is flushed too, and its flush covers every transaction before it.
 """
@@ -16,17 +22,19 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clima_agent.spool import wal
 from clima_core.errors import ClimaError, UnavailableError
 from clima_core.identity import Lane
 from clima_core.ranges import Pair, Ranges
 
-FORMAT = 1
-PAGE_BYTES = 1024
+MAJOR, MINOR = 1, 0
+FORMAT = MINOR << 8 | MAJOR
+PAGE_BYTES = wal.PAGE_BYTES
 SHIFT = 48
 _SCHEMA = f"""
 BEGIN;
@@ -41,7 +49,7 @@ PRAGMA user_version = {FORMAT};
 COMMIT;
 """
 _MOST_PAGES = 2**32 - 2  # SQLite's own limit
-_NEWEST_FORMAT = 255  # anything above, in one byte of four, is no format but damage
+_MOST_FORMAT = 0xFFFF
 _LATEST = 2**34  # seconds since 1970 that a record may claim: the year 2514
 # A constraint that does not hold means that the account and the records disagree.
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT}
@@ -76,7 +84,8 @@ def checksum(record_id: int, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(record_id.to_bytes(8, "big")))
 
 
-def _row_checksum(*values: object) -> int:
+def row_checksum(*values: object) -> int:
+    """The CRC-32 that is stored with a row of the account."""
     return zlib.crc32(repr(values).encode())
 
 
@@ -89,22 +98,38 @@ class SpoolFile:
         Read-only it may be looked at while its owner is at work.
         """
         self.path = path
+        self._damaged = False  # it has shown itself to be
         if read_only:
-            self._connection = self._connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
-            return
-        if path != ":memory:" and only_log_is_left(Path(path)):
+            self._connection = self._reader()
+        elif path != ":memory:" and only_log_is_left(Path(path)):
             raise SpoolDamagedError(f"{path}: is gone, and its write-ahead log is not")
-        self._connection = self._connect(path)
+        elif path != ":memory:" and wal.is_rotten(Path(f"{path}-wal")):
+            SpoolFile(path, read_only=True).close()  # refuses a newer one, and leaves the log alone
+            raise SpoolDamagedError(f"{path}: its write-ahead log is damaged")
+        else:
+            self._connection = self._connect(path)
         try:
-            self._all(f"PRAGMA page_size = {PAGE_BYTES}")
-            self._all("PRAGMA journal_mode = WAL")
-            self._check()
+            self._refuse_newer()
+            if not read_only:
+                self._all(f"PRAGMA page_size = {PAGE_BYTES}")
+                self._all("PRAGMA journal_mode = WAL")
+                self._check()
         except BaseException:
             self.close()  # or it would be closed later, and remove the log of its successor
             raise
 
     def close(self) -> None:
-        self._connection.close()
+        """Close it. A damaged one is left as it is, log and all, for `salvage.py`.
+
+        Whoever closes it last would empty the log into it, or what SQLite can read of that; unless
+        that is somebody who may only read.
+        """
+        with ExitStack() as stack:
+            if self._damaged:
+                with suppress(ClimaError, sqlite3.Error):
+                    reader = stack.enter_context(closing(self._reader()))
+                    reader.execute("PRAGMA user_version")
+            self._connection.close()
 
     # -- transactions ----------------------------------------------------------------------
 
@@ -163,7 +188,7 @@ class SpoolFile:
         values = (number, *lane, since.isoformat(), int(adopted), never_sent_from)
         self._all(
             "INSERT OR REPLACE INTO lane VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*values, _row_checksum(*values)),
+            (*values, row_checksum(*values)),
         )
 
     def settled(self, number: int) -> Iterator[tuple[str, Ranges]]:
@@ -178,18 +203,27 @@ class SpoolFile:
         self._all("DELETE FROM settled")
         self._connection.executemany(
             "INSERT INTO settled VALUES (?, ?, ?, ?, ?)",
-            ((*row, _row_checksum(*row)) for row in rows),
+            ((*row, row_checksum(*row)) for row in rows),
         )
 
     # -- records ---------------------------------------------------------------------------
 
-    def insert(self, number: int, first: int, recorded: int, bodies: Iterable[bytes]) -> None:
-        """Put records into a lane, numbered from `first`; none of them may be there."""
+    def insert(
+        self, number: int, first: int, recorded: int, bodies: Iterable[bytes | None]
+    ) -> None:
+        """Put records into a lane, numbered from `first`; none of them may be there.
+
+        None for a body leaves its number out.
+        """
         ids = enumerate(bodies, number << SHIFT | first)
         with self._translated():
             self._connection.executemany(
                 "INSERT INTO record VALUES (?, ?, ?, ?)",
-                ((id_, recorded, checksum(id_, body), body) for id_, body in ids),
+                (
+                    (id_, recorded, checksum(id_, body), body)
+                    for id_, body in ids
+                    if body is not None
+                ),
             )
 
     def insert_if_missing(self, number: int, sequence: int, recorded: int, body: bytes) -> bool:
@@ -213,6 +247,16 @@ class SpoolFile:
                     return
                 yield body
                 expected += 1
+
+    def readable(self, number: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        """Sequences and bodies of all records whose checksum holds, in order."""
+        with self._translated():
+            for id_, stored, body in self._connection.execute(
+                "SELECT id, checksum, body FROM record WHERE id BETWEEN ? AND ? ORDER BY id",
+                _span(number, first, last),
+            ):
+                if checksum(id_, body) == stored:
+                    yield id_ - (number << SHIFT), body
 
     def runs(self, number: int, first: int = 0, last: int = 2**SHIFT - 1) -> Iterator[Pair]:
         """The sequences of a lane that are there, as runs without a hole."""
@@ -260,15 +304,25 @@ class SpoolFile:
 
     def _check(self) -> None:
         version = self._pragma("user_version")
-        if FORMAT < version <= _NEWEST_FORMAT:
-            raise UnavailableError(
-                f"{self.path}: made by a newer clima-agent (format {version}); upgrade clima"
-            )
         if version == 0 and not self._all("SELECT name FROM sqlite_schema"):
             with self._translated():
                 self._connection.executescript(_SCHEMA)
-        elif version != FORMAT or self._all("PRAGMA quick_check(1)") != [("ok",)]:
-            raise SpoolDamagedError(f"{self.path}: SQLite's quick_check found damage")
+            return
+        known = version & 0xFF == MAJOR and version <= _MOST_FORMAT
+        if not known or self._all("PRAGMA quick_check(1)") != [("ok",)]:
+            raise self._damage("SQLite's quick_check found damage")
+
+    def _refuse_newer(self) -> None:
+        try:
+            version = self._pragma("user_version")
+        except SpoolDamagedError:  # not even that can be read: who opens it to write finds out
+            return
+        if version <= _MOST_FORMAT and version & 0xFF > MAJOR:
+            raise UnavailableError(
+                f"{self.path}: made by a newer clima-agent (format {version & 0xFF}.{version >> 8},"
+                f" this one knows {MAJOR}.{MINOR}): go on with that one, or give this one another"
+                " spool.directory"
+            )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -277,8 +331,10 @@ class SpoolFile:
             yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0)
-            if code & 0xFF in _DAMAGE or code in _DAMAGED_READS:
-                raise SpoolDamagedError(f"{self.path}: {error}") from error
+            # without a code it is Python that could not read a text: it is not UTF-8 any more
+            no_text = code == 0 and isinstance(error, sqlite3.OperationalError)
+            if no_text or code & 0xFF in _DAMAGE or code in _DAMAGED_READS:
+                raise self._damage(error) from error
             if code in _FULL:
                 raise SpoolFullError(f"{self.path}: the disk is full: {error}") from error
             if isinstance(error, sqlite3.ProgrammingError):
@@ -287,6 +343,13 @@ class SpoolFile:
                 f"{self.path}: {error}; does the disk work, and may clima-agent write there?"
             ) from error
 
+    def _damage(self, what: object) -> SpoolDamagedError:
+        self._damaged = True
+        return SpoolDamagedError(f"{self.path}: {what}")
+
+    def _reader(self) -> sqlite3.Connection:
+        return self._connect(f"{Path(self.path).absolute().as_uri()}?mode=ro", uri=True)
+
     def _connect(self, name: Path | str, *, uri: bool = False) -> sqlite3.Connection:
         with self._translated():
             return sqlite3.connect(name, uri=uri, isolation_level=None)
@@ -294,8 +357,8 @@ class SpoolFile:
     def _checked(self, query: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows of the account, whose last column is their checksum."""
         for *row, stored in self._all(query, values):
-            if _row_checksum(*row) != stored:
-                raise SpoolDamagedError(f"{self.path}: a row of its account is damaged")
+            if row_checksum(*row) != stored:
+                raise self._damage("a row of its account is damaged")
             yield tuple(row)
 
     def _all(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:

@@ -7,7 +7,8 @@ assigned but would not survive a power cut yet, so nobody may be sent them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -25,7 +26,8 @@ class Ledger:
     """The account of one lane; `number` is its key in the spool's file.
 
     `never_sent_from` is the lowest sequence that this spool has certainly never sent, or None
-    once this life of it may have sent any. `adopted` lanes came out of a damaged file.
+    once this life of it may have sent any. `adopted` lanes came out of another file. `since` is a
+    guess while nobody knows the time, which is put right when records are dated (`Spool.date`).
     """
 
     number: int
@@ -51,6 +53,11 @@ class Ledger:
         """What may and must be sent: survives a power cut, and is not settled."""
         return Ranges([(1, self.synced)]) - self.settled
 
+    @property
+    def timeless(self) -> bool:
+        """Nothing in it has a time: it is empty, or all was given up."""
+        return self.last == sum(map(len, self.dropped.values()))
+
     def acknowledge(self, ranges: Ranges) -> None:
         """The store has these, even if they were given up since they were sent.
 
@@ -74,6 +81,12 @@ class Ledger:
         if given_up:
             self.settle(reason, given_up)
         return given_up
+
+    def lose(self, count: int, reason: str) -> Ranges:
+        """Number so many records that were never kept, so that they are counted; the numbers."""
+        lost = Ranges([(self.last + 1, self.last + count)])
+        self.settle(reason, lost)
+        return lost
 
     def fate(self, sequence: int) -> str | None:
         """Why a sequence was given up, if it was."""
@@ -134,6 +147,18 @@ class Ledger:
             waiting=pairs(self.waiting.between(1, last)),
             dropped=dropped[:MAX_PAIRS],
         )
+
+
+@contextmanager
+def taken_back_on_failure(ledgers: Iterable[Ledger]) -> Iterator[None]:
+    """What is changed in these ledgers stays only if nothing fails: for a transaction around it."""
+    before = [(ledger, ledger.copy()) for ledger in ledgers]
+    try:
+        yield
+    except BaseException:
+        for ledger, copy in before:
+            vars(ledger).update(vars(copy))
+        raise
 
 
 def ledgers_in(file: SpoolFile) -> dict[Lane, Ledger]:

@@ -7,15 +7,19 @@ from typing import Any
 
 import msgspec
 
-from clima_core.errors import ClimaError
 from clima_core.identity import DATA_SETS, Lane, event_id
 from clima_core.wire import MAX_RECORD_BYTES
 
 Document = Mapping[str, Any]
 
+TOO_LONG = "too_long"  # why a record was given up that no message can hold
 
-def identified(document: Document, station: str, lane: Lane, sequence: int) -> bytes:
-    """The document as it is spooled and sent: with its place in the lane, in place of any other."""
+
+def identified(document: Document, station: str, lane: Lane, sequence: int) -> bytes | None:
+    """The document as it is spooled and sent: with its place in the lane, in place of any other.
+
+    None where that is longer than may be sent.
+    """
     event = {"id": event_id(station, lane, sequence), "sequence": sequence}
     body = msgspec.json.encode(
         {
@@ -25,6 +29,4 @@ def identified(document: Document, station: str, lane: Lane, sequence: int) -> b
             "station": {**document.get("station", {}), "id": station, "journal": lane.journal},
         }
     )
-    if len(body) > MAX_RECORD_BYTES:
-        raise ClimaError(f"a record of {len(body)} bytes; {MAX_RECORD_BYTES} is the most")
-    return body
+    return body if len(body) <= MAX_RECORD_BYTES else None

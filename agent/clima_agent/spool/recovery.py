@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from clima_agent.spool import room, salvage
+from clima_agent.spool import room, salvage, undated
 from clima_agent.spool.room import Limits
 from clima_agent.spool.spool import Spool
 from clima_core.ranges import Ranges
@@ -43,8 +43,9 @@ def recover(path: Path, station: str, limits: Limits | None, **options: Any) -> 
 
 def _adopt(spool: Spool, records: Iterable[salvage.Salvaged], accounts: salvage.Accounts) -> int:
     """Take in what was salvaged under its own identity, to wait; how many records."""
+    spool.dated = accounts.dated
     with spool.file.transaction():
-        for lane, since, account in accounts:
+        for lane, since, account in accounts.lanes:
             if account:  # or nothing was ever in it
                 ledger = spool.add_lane(lane, since)
                 for how, ranges in account:
@@ -65,6 +66,9 @@ def _adopt(spool: Spool, records: Iterable[salvage.Salvaged], accounts: salvage.
 def _adopt_one(spool: Spool, record: salvage.Salvaged) -> bool:
     """Whether it was not there yet."""
     lane, sequence, recorded, body = record
+    if lane is None:
+        new = sequence > spool.dated
+        return new and spool.file.insert_if_missing(undated.LANE, sequence, recorded, body)
     ledger = spool.ledgers.get(lane)
     if ledger is None:
         ledger = spool.add_lane(lane, datetime.fromtimestamp(recorded, UTC))

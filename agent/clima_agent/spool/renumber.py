@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from clima_agent.spool.record import identified
+from clima_agent.spool.record import TOO_LONG, identified
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 
@@ -41,6 +41,8 @@ def _move(spool: Spool, source: Ledger, target: Ledger, ranges: Ranges) -> None:
             document = msgspec.json.decode(body)
             moved = identified(document, spool.station, target.lane, number)
             spool.file.insert(target.number, number, recorded, [moved])
+            if moved is None:  # its number has more digits now
+                target.drop(Ranges([(number, number)]), TOO_LONG)
         else:
             target.drop(Ranges([(number, number)]), source.fate(sequence) or "damaged")
     for first, last in ranges.pairs:

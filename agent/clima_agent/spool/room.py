@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clima_agent.spool import undated
 from clima_agent.spool.file import SpoolFullError
 from clima_core.ranges import Ranges
 
@@ -60,14 +62,27 @@ def limit_growth(file: SpoolFile) -> None:
         file.limit_growth(_free_bytes(file.path) - LOG_BYTES)
 
 
+def loaded(file: SpoolFile, load: Callable[[], None]) -> None:
+    """Load a spool; on a full disk with the ballast's room, and the log's own once it is empty."""
+    try:
+        load()
+    except SpoolFullError:
+        throw_ballast(file.path)
+        file.checkpoint()
+        load()
+
+
 def make_room(spool: Spool) -> bool:
     """The disk is full: False when there is nothing left to free.
 
-    First what costs nothing: the log's own room. Then a slice, of acknowledged records first.
+    First what costs nothing: the log's own room, then the ballast's, but for what deletions need.
+    Then a slice, of acknowledged records first.
     """
     if _emptied_log(spool):
         return True
-    throw_ballast(spool.file.path)
+    if throw_ballast(spool.file.path):
+        limit_growth(spool.file)
+        return True
     freed = _let_acknowledged_go(spool) or _give_up_waiting(spool, "disk_full")
     return _emptied_log(spool) or freed
 
@@ -112,7 +127,7 @@ def _give_up_waiting(spool: Spool, reason: str) -> bool:
             _delete(spool, ledger, oldest, reason)
             spool.drop(ledger, Ranges([oldest]), reason)
             return True
-    return False
+    return undated.drop_oldest(spool, reason)
 
 
 def _slice(spool: Spool, ledger: Ledger, ranges: Ranges) -> tuple[int, int] | None:

@@ -2,9 +2,9 @@
 
 A damaged tree hides whole records behind one bad page, so the tree is not followed: every page
 of the file and of its write-ahead log is looked at by itself, and each leaf cell that looks
-like a record is believed only if the record's own checksum says so. The layout of pages, cells
-and the log is SQLite's published file format (https://sqlite.org/fileformat2.html, 1.6, 2.1,
-4.1); nothing is ever written to the damaged file.
+like a record is believed only if the record's own checksum says so. The layout of pages and cells
+is SQLite's published file format (https://sqlite.org/fileformat2.html, 1.6 and 2.1), that of the
+log is in `wal.py`; nothing is ever written to the damaged file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
+from clima_agent.spool import undated, wal
 from clima_agent.spool.file import (
     PAGE_BYTES,
     SHIFT,
@@ -25,24 +27,25 @@ from clima_agent.spool.file import (
     checksum,
     credible,
     only_log_is_left,
+    row_checksum,
 )
+from clima_agent.spool.ledger import ASSIGNED
 from clima_core.errors import ClimaError
+from clima_core.files import sync_directory
 from clima_core.identity import STREAMS, Lane
-from clima_core.keys import sync_directory
 from clima_core.ranges import Ranges
 from clima_core.wire import MAX_RECORD_BYTES
 
-_LEAF = 0x0D
+_LEAF, _INDEX_LEAF = 0x0D, 0x0A
 _LONGEST_PAYLOAD = MAX_RECORD_BYTES + 100  # a body, and the columns before it
-_LOG_HEADER, _FRAME_HEADER = 32, 24
 _MOST_LOCAL = PAGE_BYTES - 35
 _LEAST_LOCAL = (PAGE_BYTES - 12) * 32 // 255 - 23
 
 
 class Salvaged(NamedTuple):
-    """A record that is whole."""
+    """A record that is whole; without a lane it has no date yet."""
 
-    lane: Lane
+    lane: Lane | None
     sequence: int
     recorded: int
     body: bytes
@@ -64,7 +67,13 @@ class Account(NamedTuple):
     settled: list[tuple[str, Ranges]]
 
 
-Accounts = list[Account]
+class Accounts(NamedTuple):
+    """What was written down of all lanes, and the last undated record that was numbered."""
+
+    lanes: list[Account]
+    dated: int
+
+
 _COMPANIONS = ("-wal", "-shm", "")  # the file last: while it is there, nothing is done yet
 
 
@@ -102,26 +111,50 @@ def finish(path: Path) -> Path | None:
 
 def accounts(damaged: Path) -> Accounts:
     """What the damaged file says became of its records, if all of that can be read."""
+    dated = _dated(damaged)
     if only_log_is_left(damaged):
-        return []
+        return Accounts([], dated)
     try:
         with closing(SpoolFile(damaged, read_only=True)) as file:
             file.forgive_truncation()
-            return [
+            lanes = [
                 Account(row.lane, row.since, list(file.settled(row.number))) for row in file.lanes()
             ]
+            return Accounts(lanes, max(dated, undated.dated(file)))
     except (ClimaError, ValueError, TypeError):
-        return []  # then everything salvaged waits, and the forwarder knows what it has
+        # then everything salvaged waits, and the forwarder knows what it has
+        return Accounts([], dated)
+
+
+def _dated(damaged: Path) -> int:
+    """The last undated record that was numbered, by any image of the account: that only grows.
+
+    SQLite may not read that any more, and the pages with those records may be older than it.
+    """
+    with ExitStack() as stack:
+        file, log = _file_and_log(damaged, stack)
+        pages = (wal.read(file, at, PAGE_BYTES) for at in range(0, wal.size(file), PAGE_BYTES))
+        images = chain(pages, (frame.image for frame in wal.frames(log)))
+        return max((last for image in images for last in _said(image)), default=0)
 
 
 def records(damaged: Path, station: str) -> Iterator[Salvaged]:
-    """Every whole record of `station` in the file or its log, in no order, some repeatedly."""
+    """Every whole record of `station` in the file or its log, in no order, some repeatedly.
+
+    Of those without a date, only what the newest image of a page holds: they are erased when they
+    are dated, and an older image in the file or the log does not know that yet.
+    """
     with ExitStack() as stack:
-        pages = _Pages(*(_opened(Path(f"{damaged}{suffix}"), stack) for suffix in ("", "-wal")))
-        for page in pages:
+        pages = _Pages(*_file_and_log(damaged, stack))
+        for page, newest in pages:
             for record_id, recorded, body in _cells(page, pages):
-                if record := _identified(record_id, recorded, body, station):
+                record = _identified(record_id, recorded, body, station)
+                if record and (newest or record.lane):
                     yield record
+
+
+def _file_and_log(damaged: Path, stack: ExitStack) -> tuple[BinaryIO | None, BinaryIO | None]:
+    return _opened(damaged, stack), _opened(Path(f"{damaged}-wal"), stack)
 
 
 def _opened(path: Path, stack: ExitStack) -> BinaryIO | None:
@@ -130,6 +163,8 @@ def _opened(path: Path, stack: ExitStack) -> BinaryIO | None:
 
 
 def _identified(record_id: int, recorded: int, body: bytes, station: str) -> Salvaged | None:
+    if record_id >> SHIFT == undated.LANE:
+        return Salvaged(None, record_id, credible(recorded) or 0, body)
     try:
         name, journal, stream, sequence = msgspec.json.decode(
             body, type=_Identified
@@ -142,65 +177,63 @@ def _identified(record_id: int, recorded: int, body: bytes, station: str) -> Sal
 
 
 class _Pages:
-    """The newest image of each page by number, and every image there is by iteration.
+    """The newest image of each page by number; by iteration all, each with whether it is that.
 
     One page is in memory at a time: a spool may be as large as a Pi's memory.
     """
 
     def __init__(self, file: BinaryIO | None, log: BinaryIO | None) -> None:
         self._file, self._log = file, log
-        self._in_log: dict[int, int] = {}
-        salts = _read(log, 16, 8)
-        for offset in self._frames():
-            header = _read(log, offset, 16)
-            if len(header) == 16 and header[8:] == salts:
-                self._in_log[int.from_bytes(header[:4], "big")] = offset + _FRAME_HEADER
+        self._in_log = {frame.page: frame.at for frame in wal.frames(log)}
 
-    def __iter__(self) -> Iterator[bytes]:
-        for offset in range(0, _size(self._file), PAGE_BYTES):
-            yield _read(self._file, offset, PAGE_BYTES)
-        for offset in self._frames():
-            yield _read(self._log, offset + _FRAME_HEADER, PAGE_BYTES)
+    def __iter__(self) -> Iterator[tuple[bytes, bool]]:
+        for number, place in enumerate(range(0, wal.size(self._file), PAGE_BYTES), 1):
+            yield wal.read(self._file, place, PAGE_BYTES), number not in self._in_log
+        newest = set(self._in_log.values())
+        for place in wal.places(self._log):
+            yield wal.read(self._log, place, PAGE_BYTES), place in newest
 
     def page(self, number: int) -> bytes:
         """The newest image of a page, numbered from 1; empty where there is none."""
         if number in self._in_log:
-            return _read(self._log, self._in_log[number], PAGE_BYTES)
-        return _read(self._file, (number - 1) * PAGE_BYTES, PAGE_BYTES) if number else b""
-
-    def _frames(self) -> range:
-        return range(_LOG_HEADER, _size(self._log), _FRAME_HEADER + PAGE_BYTES)
-
-
-def _size(file: BinaryIO | None) -> int:
-    return file.seek(0, 2) if file else 0
-
-
-def _read(file: BinaryIO | None, offset: int, size: int) -> bytes:
-    """What can be read there; nothing where the card gives an error."""
-    if file is None:
-        return b""
-    try:
-        file.seek(offset)
-        return file.read(size)
-    except OSError:
-        return b""
+            return wal.read(self._log, self._in_log[number], PAGE_BYTES)
+        return wal.read(self._file, (number - 1) * PAGE_BYTES, PAGE_BYTES) if number else b""
 
 
 def _cells(page: bytes, pages: _Pages) -> Iterator[tuple[int, int, bytes]]:
     """Id, time and body of each cell of a leaf page whose checksum holds."""
-    if len(page) < 8 or page[0] != _LEAF:
-        return
-    count = struct.unpack_from(">H", page, 3)[0]
-    for index in range(min(count, (len(page) - 8) // 2)):
+    for offset in _places(page, _LEAF):
         try:
-            offset = struct.unpack_from(">H", page, 8 + 2 * index)[0]
             record_id, payload = _payload(page, offset, pages)
-            recorded, stored, body = _columns(payload)
+            kind, recorded, stored, body = _columns(payload)
         except (struct.error, IndexError, ValueError):
             continue
-        if checksum(record_id, body) == stored:
+        if kind is None and isinstance(body, bytes) and checksum(record_id, body) == stored:
             yield record_id, recorded, body
+
+
+def _said(page: bytes) -> Iterator[int]:
+    """The last undated record that was numbered, as rows of the account say whose checksum holds.
+
+    They are short enough to lie on the page with all they say.
+    """
+    for offset in _places(page, _INDEX_LEAF):
+        try:
+            size, start = _varint(page, offset)
+            lane, how, first, last, stored = _columns(page[start : start + size])
+        except (struct.error, IndexError, ValueError):
+            continue
+        row = (lane, how, first, last)
+        if row[:3] == (undated.LANE, ASSIGNED, 1) and row_checksum(*row) == stored:
+            yield last
+
+
+def _places(page: bytes, kind: int) -> Iterator[int]:
+    """Where the cells of a page are, if it is of a kind."""
+    if len(page) < 8 or page[0] != kind:
+        return
+    count = min(struct.unpack_from(">H", page, 3)[0], (len(page) - 8) // 2)
+    yield from struct.unpack_from(f">{count}H", page, 8)
 
 
 def _payload(page: bytes, offset: int, pages: _Pages) -> tuple[int, bytes]:
@@ -222,23 +255,29 @@ def _payload(page: bytes, offset: int, pages: _Pages) -> tuple[int, bytes]:
     return record_id, payload[:size]
 
 
-def _columns(payload: bytes) -> tuple[int, int, bytes]:
-    """`recorded`, `checksum` and `body` of a record; `id` is stored as the row id."""
+def _columns(payload: bytes) -> list[Any]:
+    """The values of a row; the number that is its id is stored with the cell, and None here."""
     header_size, offset = _varint(payload, 0)
-    types = []
+    kinds = []
     while offset < header_size:
         kind, offset = _varint(payload, offset)
-        types.append(kind)
-    if len(types) != 4 or types[0] != 0 or types[3] < 12 or types[3] % 2:
-        raise ValueError("not a row of the record table")
-    recorded, offset = _integer(payload, offset, types[1])
-    stored, offset = _integer(payload, offset, types[2])
-    return recorded, stored, payload[offset : offset + (types[3] - 12) // 2]
+        kinds.append(kind)
+    values: list[Any] = []
+    for kind in kinds:
+        value, offset = _value(payload, offset, kind)
+        values.append(value)
+    return values
 
 
-def _integer(payload: bytes, offset: int, kind: int) -> tuple[int, int]:
+def _value(payload: bytes, offset: int, kind: int) -> tuple[Any, int]:
+    """A value of one of SQLite's serial types, but for floating point; and what follows it."""
+    if kind == 0:
+        return None, offset
     if kind in (8, 9):
         return kind - 8, offset
+    if kind >= 12:
+        end = offset + (kind - 12) // 2
+        return payload[offset:end].decode() if kind % 2 else payload[offset:end], end
     size = (0, 1, 2, 3, 4, 6, 8)[kind]
     return int.from_bytes(payload[offset : offset + size], "big", signed=True), offset + size
 

@@ -26,18 +26,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from clima_agent.spool import renumber, room, salvage
+from clima_agent.spool import renumber, room, salvage, undated
 from clima_agent.spool.file import LaneRow, SpoolFile, SpoolFullError
-from clima_agent.spool.ledger import Ledger, ledgers_in
-from clima_agent.spool.record import Document, identified
+from clima_agent.spool.ledger import ASSIGNED, Ledger, ledgers_in, taken_back_on_failure
+from clima_agent.spool.record import TOO_LONG, Document, identified
 from clima_agent.spool.room import Limits
+from clima_agent.spool.undated import Date, Start, Undated
 from clima_core.identity import STREAMS, Lane, Stream, new_journal
 from clima_core.ranges import Ranges
 from clima_core.wire import LaneReport
 
 MOST_TOLD = 50  # runs of sequences in one event: a badly torn spool has thousands
+
+
+Outcome = TypeVar("Outcome")
 
 
 class Report(Protocol):
@@ -72,6 +76,7 @@ class Spool:
         self.now = now
         self.tell = report
         self._ledgers: dict[Lane, Ledger] = {}
+        self.dated = 0  # the last undated record that was numbered, or given up
         self.changed = True  # something would not survive a power cut yet
         if path != ":memory:":
             self._finish_recovery(Path(path))
@@ -95,18 +100,37 @@ class Spool:
 
         Each is given its `event.id`, `event.sequence` and `station.journal`. When the disk is
         full, room is made; where even that fails the documents are numbered and dropped, and
-        the ledger and an event say so.
+        the ledger and an event say so. So is one that is longer than may be sent.
         """
         ledger = self._ledgers[Lane(self.journal, stream)]
-        bodies = [
-            identified(document, self.station, ledger.lane, sequence)
-            for sequence, document in enumerate(documents, ledger.last + 1)
-        ]
-        written = self._insert(ledger, bodies)
-        ledger.last += len(bodies)
         self.changed = True
-        if not written:
-            self.drop(ledger, Ranges([(ledger.last - len(bodies) + 1, ledger.last)]), "disk_full")
+        try:
+            too_long = self.with_room(partial(self._append, ledger, documents))
+        except SpoolFullError:
+            self.tell_dropped(ledger, ledger.lose(len(documents), "disk_full"), "disk_full")
+        else:
+            self.tell_dropped(ledger, too_long, TOO_LONG)
+
+    def keep_undated(self, records: Sequence[Undated]) -> None:
+        """Keep records of which nobody knows the time yet, all or none of them (`undated.py`)."""
+        self.changed = True
+        try:
+            self.with_room(partial(self._keep_undated, records))
+        except SpoolFullError:
+            undated.give_up(self, records, "disk_full")
+
+    @property
+    def undated(self) -> int:
+        """How many records wait for the time to be known."""
+        return undated.count(self.file)
+
+    def date(self, running: Start, document: Date) -> int:
+        """The time is known: number what was kept without a date; how many records that were.
+
+        When the journal began is known now, too. A lane without records begins now.
+        """
+        self.changed = True
+        return undated.date(self, running, document)
 
     def sync(self) -> None:
         """Make everything appended and acknowledged so far survive a power cut."""
@@ -194,7 +218,11 @@ class Spool:
 
     def drop(self, ledger: Ledger, ranges: Ranges, reason: str) -> None:
         """Give up what of `ranges` is not settled, and say so: it is lost for good."""
-        if given_up := ledger.drop(ranges, reason):
+        self.tell_dropped(ledger, ledger.drop(ranges, reason), reason)
+
+    def tell_dropped(self, ledger: Ledger, given_up: Ranges, reason: str) -> None:
+        """Say what the ledger says, and keep that with the next sync."""
+        if given_up:
             self.changed = True
             self.tell(
                 "records_dropped",
@@ -208,7 +236,7 @@ class Spool:
     def mark_sending(self) -> None:
         """From now on any synced record may have been sent. Durable before it returns."""
         if fresh := list(self.never_sent()):
-            self._with_room(partial(self._mark_sending, fresh))
+            self.with_room(partial(self._mark_sending, fresh))
 
     def never_sent(self) -> dict[Lane, Ranges]:
         """What this spool has certainly never sent, lane by lane."""
@@ -220,14 +248,14 @@ class Spool:
 
     def begin_journal(self, moving: Mapping[Lane, Ranges]) -> str:
         """Begin a new journal, and number in it anew the records of `moving`; its name."""
-        self._with_room(partial(renumber.move, self, moving, new_journal()))
+        self.with_room(partial(renumber.move, self, moving, new_journal()))
         return self.journal
 
     def number_anew(self, moving: Mapping[Lane, Ranges]) -> str:
         """As `begin_journal`, but in the current journal where `moving` is all of older ones."""
         if any(lane.journal == self.journal for lane in moving):
             return self.begin_journal(moving)
-        self._with_room(partial(renumber.move, self, moving))
+        self.with_room(partial(renumber.move, self, moving))
         return self.journal
 
     def oldest_waiting(self) -> datetime | None:
@@ -236,7 +264,40 @@ class Spool:
         times = [self.file.recorded(number, first) for number, first in firsts if first]
         return min((datetime.fromtimestamp(time, UTC) for time in times if time), default=None)
 
+    # -- for undated.py --------------------------------------------------------------------
+
+    def number(self, ledger: Ledger, documents: Sequence[Document]) -> Ranges:
+        """Number and write them, in a transaction of the caller's, who takes it back if that fails.
+
+        Returns the numbers of those that were given up because they are too long.
+        """
+        first = ledger.last + 1
+        bodies = [
+            identified(document, self.station, ledger.lane, sequence)
+            for sequence, document in enumerate(documents, first)
+        ]
+        self.file.insert(ledger.number, first, self.recorded(), bodies)
+        ledger.last += len(bodies)
+        too_long = Ranges.of(first + n for n, body in enumerate(bodies) if body is None)
+        if too_long:
+            ledger.settle(TOO_LONG, too_long)
+            self.save_account()
+        return too_long
+
+    def begins(self, ledger: Ledger, since: datetime) -> None:
+        """The lane was made when nobody knew the time; in the caller's transaction."""
+        ledger.since = since
+        self._put_lane(ledger)
+
+    def recorded(self) -> int:
+        """When a record that is written now is written, as the file keeps it."""
+        return int(self.now().timestamp())
+
     # -- inside ----------------------------------------------------------------------------
+
+    def _keep_undated(self, records: Sequence[Undated]) -> None:
+        with self.file.transaction():
+            undated.keep(self, records)
 
     def _finish_recovery(self, path: Path) -> None:
         if aside := salvage.finish(path):
@@ -245,7 +306,7 @@ class Spool:
     def _open(self, path: Path | str) -> SpoolFile:
         self.file = SpoolFile(path)
         try:
-            self._load()
+            room.loaded(self.file, self._load)
             room.limit_growth(self.file)
         except BaseException:
             self.file.close()
@@ -254,6 +315,7 @@ class Spool:
 
     def _load(self) -> None:
         self._ledgers = ledgers_in(self.file)
+        self.dated = undated.dated(self.file)
         with self.file.transaction(durable=True):
             if not self._ledgers:
                 self.add_lanes(new_journal())
@@ -293,29 +355,22 @@ class Spool:
         for stream in reversed(STREAMS):
             self.add_lane(Lane(journal, stream))
 
-    def add_lane(self, lane: Lane, adopted_since: datetime | None = None) -> Ledger:
-        """A new account, in the caller's transaction; adopted out of a damaged file or our own."""
+    def add_lane(
+        self, lane: Lane, adopted_since: datetime | None = None, *, never_sent: bool = False
+    ) -> Ledger:
+        """A new account, in the caller's transaction; adopted out of another file, or our own."""
         number, adopted = len(self._ledgers) + 1, adopted_since is not None
         since = adopted_since or self.now()
-        ledger = Ledger(number, lane, since, adopted, None if adopted else 1)
+        ledger = Ledger(number, lane, since, adopted, 1 if never_sent or not adopted else None)
         self._put_lane(ledger)
         self._ledgers[lane] = ledger
         return ledger
 
-    def _insert(self, ledger: Ledger, bodies: list[bytes]) -> bool:
-        """Write the bodies behind the lane's last record; False when the disk has no room."""
-        try:
-            self._with_room(partial(self._insert_once, ledger, bodies))
-        except SpoolFullError:
-            return False
-        return True
+    def _append(self, ledger: Ledger, documents: Sequence[Document]) -> Ranges:
+        with taken_back_on_failure([ledger]), self.file.transaction():
+            return self.number(ledger, documents)
 
-    def _insert_once(self, ledger: Ledger, bodies: list[bytes]) -> None:
-        with self.file.transaction():
-            recorded = int(self.now().timestamp())
-            self.file.insert(ledger.number, ledger.last + 1, recorded, bodies)
-
-    def _with_room(self, change: Callable[[], None]) -> None:
+    def with_room(self, change: Callable[[], Outcome]) -> Outcome:
         """Make a change, and room for it while the disk is full; SpoolFullError: there is none."""
         while True:
             try:
@@ -333,6 +388,8 @@ class Spool:
     def save_account(self, besides: Sequence[tuple[int, str, int, int]] = ()) -> None:
         """Write down what the ledgers say, and rows `besides`; in the caller's transaction."""
         rows = [row for ledger in self._ledgers.values() for row in ledger.rows()]
+        if self.dated:
+            rows.append((undated.LANE, ASSIGNED, 1, self.dated))
         self.file.save_settled([*rows, *besides])
 
     def _mark_sending(self, lanes: Iterable[Lane]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SECTOR = 512
-CALLS = "openat,pwrite64,write,fsync,fdatasync,ftruncate,unlink,rename"
+CALLS = "openat,pwrite64,write,fsync,fdatasync,ftruncate,link,unlink,rename"
 _CALL = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (\d+)")
 _HEX = re.compile(r'[<"]((?:\\x[0-9a-f]{2})*)[>"]')
 Write = tuple[int, bytes | None]  # at an offset; None cuts the file off there
@@ -43,7 +43,7 @@ def calls(trace: Iterable[str]) -> Iterator[Call]:
         elif name in {"pwrite64", "write"}:
             offset = int(arguments.rsplit(", ", 1)[1]) if name == "pwrite64" else -1
             yield Call(name, texts[0].decode(), texts[1][: int(result)], offset)
-        elif name == "rename":
+        elif name in {"link", "rename"}:
             yield Call(name, texts[0].decode(), texts[1])
         elif name == "ftruncate":
             yield Call(name, texts[0].decode(), offset=int(arguments.rsplit(", ", 1)[1]))
@@ -55,17 +55,19 @@ def calls(trace: Iterable[str]) -> Iterator[Call]:
 class _File:
     """What is on the disk for certain, and what came since."""
 
-    durable: bytes = b""
+    durable: bytearray = field(default_factory=bytearray)
     pending: list[Write] = field(default_factory=list)
 
 
 class Disk:
     """The files of one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, found: Mapping[str, bytes] | None = None) -> None:
+        """With the files that are `found` there, by their whole names."""
         self._folder = str(folder)
-        self._entries: dict[str, _File] = {}  # as the process sees them
-        self._durable: dict[str, _File] = {}
+        # As the process sees them, and as they are for certain.
+        self._entries = {name: _File(bytearray(data)) for name, data in (found or {}).items()}
+        self._durable = self._entries
         self._pending: list[dict[str, _File]] = []  # all entries after each change of one
 
     def apply(self, call: Call) -> None:
@@ -79,26 +81,30 @@ class Disk:
             case "ftruncate" if file:
                 file.pending.append((call.offset, None))
             case "fsync" | "fdatasync" if file:
-                file.durable = _written(file.durable, file.pending)
+                _write(file.durable, file.pending)
                 file.pending = []
             case "fsync" | "fdatasync" if call.path == self._folder:
                 self._durable, self._pending = self._entries, []
+            case "link" if file:
+                self._change(self._entries | {call.data.decode(): file})
             case "unlink" if file:
-                self._change({name: x for name, x in self._entries.items() if x is not file})
+                self._change(self._without(call.path))
             case "rename" if file:
-                others = {name: x for name, x in self._entries.items() if x is not file}
-                self._change(others | {call.data.decode(): file})
+                self._change(self._without(call.path) | {call.data.decode(): file})
 
     def after_power_cut(self, chance: random.Random | None) -> dict[str, bytes]:
         """The files as they may be found: without anything unsynced, or with some of it."""
         if chance is None:
-            return {name: file.durable for name, file in self._durable.items()}
+            return {name: bytes(file.durable) for name, file in self._durable.items()}
         entries = chance.choice([self._durable, *self._pending])
         share = chance.random()
         return {
             name: _written(file.durable, _some(file.pending, share, chance))
             for name, file in entries.items()
         }
+
+    def _without(self, path: str) -> dict[str, _File]:
+        return {name: file for name, file in self._entries.items() if name != path}
 
     def _change(self, entries: dict[str, _File]) -> None:
         self._entries = entries
@@ -120,8 +126,13 @@ def _some(writes: list[Write], share: float, chance: random.Random) -> Iterator[
             start = end
 
 
-def _written(content: bytes, writes: Iterable[Write]) -> bytes:
+def _written(content: bytes | bytearray, writes: Iterable[Write]) -> bytes:
     image = bytearray(content)
+    _write(image, writes)
+    return bytes(image)
+
+
+def _write(image: bytearray, writes: Iterable[Write]) -> None:
     for offset, data in writes:
         if data is None:
             del image[offset:]
@@ -129,4 +140,3 @@ def _written(content: bytes, writes: Iterable[Write]) -> bytes:
         if len(image) < offset:
             image.extend(bytes(offset - len(image)))
         image[offset : offset + len(data)] = data
-    return bytes(image)

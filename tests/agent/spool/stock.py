@@ -74,3 +74,9 @@ def assert_accounted(spool: Spool) -> None:
             everything |= part
         assert Ranges([(1, ledger.last)]) == everything
         assert ledger.last == sum(map(len, parts))
+
+
+def limit_pages(spool: Spool, pages: int) -> None:
+    """No more than so many pages beyond those there are, as on a full disk."""
+    (count,) = spool.file._all("PRAGMA page_count")[0]
+    spool.file._all(f"PRAGMA max_page_count = {count + pages}")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from clima_agent.spool import Limits, Spool, SpoolFullError, room
+from clima_agent.document import dated
+from clima_agent.spool import Limits, Spool, SpoolFullError, Start, Undated, room
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
+from clima_core.reading import rfc3339
 from tests.agent.spool.stock import (
     STATION,
     WEATHER,
@@ -22,6 +26,7 @@ from tests.agent.spool.stock import (
     assert_whole,
     document,
     documents,
+    limit_pages,
     number_of,
     waiting,
 )
@@ -46,12 +51,6 @@ def filled(path: Path | str, count: int, limits: Limits = UNLIMITED) -> tuple[Sp
     spool.append("w", documents(count, padding=700))
     spool.sync()
     return spool, Lane(spool.journal, "w"), told
-
-
-def limit_pages(spool: Spool, pages: int) -> None:
-    """No more than so many pages beyond those there are, as on a full disk."""
-    (count,) = spool.file._all("PRAGMA page_count")[0]
-    spool.file._all(f"PRAGMA max_page_count = {count + pages}")
 
 
 def test_acknowledged_records_go_when_they_are_old() -> None:
@@ -255,6 +254,84 @@ def test_a_disk_that_is_really_full(small_disk: Path, acknowledged: int) -> None
     spool.sync()
     assert 1700 in waiting(spool, lane)
     assert (small_disk / "spool.db.ballast").exists()
+    spool.close()
+
+
+def test_the_ballast_makes_room_before_anything_is_given_up(small_disk: Path) -> None:
+    """Its two megabytes hold a day of readings, and nothing that waits is worth less than they."""
+    spool, lane, told = filled(small_disk / "spool.db", 300)
+    spool.file.checkpoint()
+    fill_up(small_disk)
+    for number in range(301, 401):
+        spool.append("w", [document(number, padding=700)])
+        spool.sync()
+    assert not (small_disk / "spool.db.ballast").exists()
+    assert [] == told.events
+    assert list(range(1, 401)) == list(waiting(spool, lane))
+    spool.close()
+
+
+def undated_documents(count: int) -> list[Undated]:
+    return [Undated("boot", float(n), "w", document(n, padding=700)) for n in range(1, count + 1)]
+
+
+def date(spool: Spool, padding: int = 0) -> int:
+    """It is known now when the boot began, and that makes each record longer."""
+
+    def longer(record: Undated, start: Start) -> Mapping[str, Any]:
+        made = dated(record.document, "w", *start.at(record.moment))
+        return {**made, "message": made["message"] + "x" * padding}
+
+    return spool.date(Start("boot", START.timestamp(), known_at=0.0), longer)
+
+
+@pytest.mark.parametrize("ballast", [True, False])
+def test_the_time_becomes_known_on_a_full_disk(small_disk: Path, *, ballast: bool) -> None:
+    """The ballast is room to date all; without it that is done once there is room, each once."""
+    told = Told()
+    spool = Spool(small_disk / "spool.db", STATION, UNLIMITED, report=told, now=lambda: START)
+    spool.keep_undated(undated_documents(600))
+    spool.sync()
+    spool.file.checkpoint()
+    if not ballast:
+        room.throw_ballast(spool.file.path)
+    hog = fill_up(small_disk)
+    if not ballast:
+        with pytest.raises(SpoolFullError):
+            date(spool)
+        hog.unlink()
+    assert 600 == date(spool)
+    spool.sync()
+    found = [
+        msgspec.json.decode(body) for body in waiting(spool, Lane(spool.journal, "w")).values()
+    ]
+    times = [datetime.fromisoformat(each["@timestamp"]) - START for each in found]
+    assert [timedelta(seconds=number) for number in range(1, 601)] == times
+    assert [] == told.events
+    spool.close()
+
+
+def test_dating_gives_up_what_is_acknowledged_and_what_is_older() -> None:
+    """Before any of what is being dated; and each is numbered once, given up or not."""
+    told = Told()
+    spool = Spool(":memory:", STATION, UNLIMITED, report=told, now=lambda: START)
+    lane = Lane(spool.journal, "w")
+    spool.append("w", [{"@timestamp": rfc3339(START), "message": "x" * 700}] * 250)
+    spool.sync()
+    spool.acknowledge(lane, Ranges([(1, 200)]))
+    spool.keep_undated(undated_documents(600))
+    spool.sync()
+    limit_pages(spool, 0)
+    count = date(spool, padding=2000)  # three times as long as they were
+    limit_pages(spool, 100)
+    spool.sync()
+    lost = [each["sequences"] for each in told.fields("records_dropped")]
+    assert "201-250" == lost[0]
+    given_up = len(spool.ledgers[lane].dropped["disk_full"]) - 50
+    assert (850, 600) == (spool.ledgers[lane].last, count + given_up)
+    numbers = [number_of(body) for body in waiting(spool, lane).values()]
+    assert len(numbers) == len(set(numbers)) == count
+    assert_accounted(spool)
     spool.close()
 
 

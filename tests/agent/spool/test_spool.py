@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from clima_agent.spool import Spool, room
-from clima_core.errors import ClimaError, UnavailableError
+from clima_agent.spool.record import identified
+from clima_core.errors import UnavailableError
 from clima_core.identity import DATA_SETS, STREAMS, Lane, Stream
 from clima_core.ranges import Ranges
+from clima_core.wire import MAX_RECORD_BYTES
 from tests.agent.spool.stock import (
     MOST,
     STATION,
     WEATHER,
+    Told,
     assert_accounted,
     assert_whole,
     document,
@@ -150,13 +153,38 @@ def test_an_acknowledgement_comes_too_late_to_be_wrong(spool: Spool) -> None:
     assert_accounted(spool)
 
 
-def test_a_record_too_long_for_any_batch_is_refused(spool: Spool) -> None:
-    """It takes no number, and neither do those beside it."""
-    with pytest.raises(ClimaError, match="65536 is the most"):
-        spool.append("w", [document(1), document(2, padding=70_000)])
-    spool.append("w", [document(3)])
+def test_a_record_too_long_for_any_batch_is_given_up_alone(tmp_path: Path) -> None:
+    """Numbered, so that it is counted, and said; those beside it are kept, in the next life too."""
+    told = Told()
+    spool = Spool(tmp_path / "spool.db", STATION, report=told)
+    lane = Lane(spool.journal, "w")
+    spool.append("w", [document(1), document(2, padding=70_000), document(3)])
+    spool.append("w", [document(4, padding=70_000)])
+    spool.file.close()  # as a process dies
+    spool = Spool(tmp_path / "spool.db", STATION)
+    spool.append("w", [document(5)])
     spool.sync()
-    assert [3] == [number_of(body) for body in waiting(spool, Lane(spool.journal, "w")).values()]
+    numbers = {at: number_of(body) for at, body in waiting(spool, lane).items()}
+    assert {1: 1, 3: 3, 5: 5} == numbers
+    assert {"too_long": Ranges([(2, 2), (4, 4)])} == spool.ledgers[lane].dropped
+    assert ["2", "4"] == [fields["sequences"] for fields in told.fields("records_dropped")]
+    assert {"too_long"} == {fields["reason"] for fields in told.fields("records_dropped")}
+    assert_accounted(spool)
+    spool.close()
+
+
+def test_a_record_that_a_new_number_makes_too_long_is_given_up(spool: Spool) -> None:
+    """And the move to another journal is whole all the same."""
+    older = Lane(spool.journal, "w")
+    longest = MAX_RECORD_BYTES - len(identified(document(1), STATION, older, 1) or b"")
+    spool.append("w", [document(1, padding=longest), document(2)])
+    spool.begin_journal({})
+    spool.append("w", documents(9, first=3))
+    spool.number_anew({older: Ranges([(1, 2)])})
+    lane = Lane(spool.journal, "w")
+    assert {"too_long": Ranges([(10, 10)])} == spool.ledgers[lane].dropped
+    assert [*range(3, 12), 2] == [number_of(body) for body in waiting(spool, lane).values()]
+    assert_accounted(spool)
 
 
 def test_the_last_readings_are_found_whatever_their_journal(spool: Spool) -> None:
@@ -318,5 +346,5 @@ def ranges() -> st.SearchStrategy[Ranges]:
     return st.lists(pair, max_size=4).map(Ranges)
 
 
-Life.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Life.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestLife = Life.TestCase

@@ -1,0 +1,299 @@
+"""Records from before the time was known: kept in order, and numbered when they are dated.
+
+They lie in lane 0, which has no ledger, beside all the others: the same window, the same checksums,
+the same salvage. Each says which boot it is from, and its moment in that (seconds since boot). When
+the time is known, a boot has a *start*, written down before anything is dated by it; then record
+by record they get their `@timestamp` and their place in a lane, and may be sent. What has to be
+given up before that is numbered too, or nobody could count it.
+
+The boot that is running has an exact start, and so have all records of it. Of a boot that lost its
+power before that, it is only known that it was after the last record that has a date, for as long
+as it lasted, and before the boots that followed: its start is the middle of what is possible, and
+how far that may be out is kept with it. So nothing of a boot is numbered while older records of it
+have no date: it would seem that they came later. Order and distances within a boot are always
+true, but for the drift of its crystal (`clock.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from clima_agent.clock import DRIFT, at, drift_s
+from clima_agent.spool.ledger import taken_back_on_failure
+from clima_agent.spool.record import TOO_LONG
+from clima_core.identity import Lane, Stream
+
+if TYPE_CHECKING:
+    from clima_agent.spool.file import SpoolFile
+    from clima_agent.spool.ledger import Ledger
+    from clima_agent.spool.spool import Spool
+    from clima_core.ranges import Ranges
+
+LANE = 0
+STARTS = 1 << 47  # the starts of boots are numbered from here, the records below
+SLICE = 200  # records dated in one transaction
+
+
+class Undated(msgspec.Struct, frozen=True):
+    """A document, and when it was by the clock of its boot."""
+
+    boot: str
+    moment: float
+    stream: Stream
+    document: dict[str, Any]
+
+
+class Start(msgspec.Struct, frozen=True):
+    """When a boot began, in seconds since 1970, and what is to be said of times by it.
+
+    An exact one was known at a moment, `known_at`; an estimate may know how far it may be out.
+    """
+
+    boot: str
+    start: float
+    estimated: bool = False
+    uncertainty_s: float | None = None
+    known_at: float | None = None
+    flags: Sequence[str] = ()
+
+    def at(self, moment: float) -> Dated:
+        """The time of a moment, to the millisecond."""
+        out_s = self.uncertainty_s
+        if self.known_at is not None:
+            out_s = drift_s(moment, self.known_at, self.known_at)
+        estimated = ["estimated"] if self.estimated or out_s else []
+        return Dated(at(self.start, moment), list(self.flags) or estimated, out_s)
+
+
+class Dated(NamedTuple):
+    """When something was, its flags, and how far that may be out where that is known."""
+
+    time: datetime
+    flags: list[str]
+    uncertainty_s: float | None
+
+
+Date = Callable[[Undated, Start], Mapping[str, Any]]
+"""The document of a record, with its time."""
+
+
+class _Place(msgspec.Struct, frozen=True):
+    boot: str
+    moment: float
+
+
+class _Time(msgspec.Struct, frozen=True):
+    timestamp: datetime = msgspec.field(name="@timestamp")
+
+
+def count(file: SpoolFile) -> int:
+    """How many records have no date yet."""
+    return len(file.held(LANE, 0, STARTS - 1))
+
+
+def dated(file: SpoolFile) -> int:
+    """The last record that was numbered or given up: none has its number again."""
+    return max((ranges.last or 0 for _, ranges in file.settled(LANE)), default=0)
+
+
+def keep(spool: Spool, records: Sequence[Undated]) -> None:
+    """Keep records without a date, in order; SpoolFullError when there is no room."""
+    first = max(spool.dated, spool.file.held(LANE, 0, STARTS - 1).last or 0) + 1
+    spool.file.insert(LANE, first, spool.recorded(), [msgspec.json.encode(r) for r in records])
+
+
+def date(spool: Spool, running: Start, document: Date) -> int:
+    """Date all of them and give them their numbers; returns how many they were.
+
+    `running` is the boot that is running. Cut short at any point, also by SpoolFullError, it goes
+    on where it was: the starts that boots were given stay as they are. A lane that has no record
+    begins now.
+    """
+    done = _date_all(spool, running, document) if count(spool.file) else 0
+    spool.with_room(partial(_begin_timeless, spool))
+    return done
+
+
+def _date_all(spool: Spool, running: Start, document: Date) -> int:
+    starts = _starts(spool, running)
+    done = 0
+    while dated := spool.with_room(partial(_date_slice, spool, starts, document)):
+        done += dated
+    spool.with_room(partial(_forget_starts, spool))
+    return done
+
+
+def _begin_timeless(spool: Spool) -> None:
+    own = [ledger for ledger in spool.ledgers.values() if not ledger.adopted]
+    if timeless := [ledger for ledger in own if ledger.timeless]:
+        with spool.file.transaction():
+            for ledger in timeless:
+                spool.begins(ledger, spool.now())
+
+
+def drop_oldest(spool: Spool, reason: str) -> bool:
+    """Give up the oldest slice; False when there is none."""
+    if not (part := list(islice(records(spool.file), SLICE))):
+        return False
+    with _numbering(spool, part[-1][0]):
+        lost = _numbered_lost(spool, [record for _, record in part], reason)
+    _tell_dropped(spool, lost, reason)
+    return True
+
+
+def give_up(spool: Spool, unkept: Sequence[Undated], reason: str) -> None:
+    """Give up what could not even be kept; the next sync writes it down."""
+    _tell_dropped(spool, _numbered_lost(spool, unkept, reason), reason)
+
+
+def _numbered_lost(
+    spool: Spool, given_up: Sequence[Undated], reason: str
+) -> list[tuple[Ledger, Ranges]]:
+    """Number what is lost, so that lane reports and the audit count it; without a time."""
+    counts = Counter(record.stream for record in given_up)
+    ledgers = {stream: spool.ledgers[Lane(spool.journal, stream)] for stream in counts}
+    return [(ledgers[stream], ledgers[stream].lose(n, reason)) for stream, n in counts.items()]
+
+
+def _tell_dropped(spool: Spool, given_up: Sequence[tuple[Ledger, Ranges]], reason: str) -> None:
+    for ledger, sequences in given_up:
+        spool.tell_dropped(ledger, sequences, reason)
+
+
+def _date_slice(spool: Spool, starts: Mapping[str, Start], document: Date) -> int:
+    """Date the oldest; how many. Read each time: to make room some may just have been given up."""
+    if not (part := list(islice(records(spool.file), SLICE))):
+        return 0
+    too_long: list[tuple[Ledger, Ranges]] = []
+    with _numbering(spool, part[-1][0]):
+        for stream in dict.fromkeys(record.stream for _, record in part):
+            documents = [
+                document(record, starts[record.boot])
+                for _, record in part
+                if record.stream == stream
+            ]
+            ledger = spool.ledgers[Lane(spool.journal, stream)]
+            if ledger.timeless:
+                spool.begins(ledger, datetime.fromisoformat(documents[0]["@timestamp"]))
+            too_long.append((ledger, spool.number(ledger, documents)))
+    _tell_dropped(spool, too_long, TOO_LONG)
+    return len(part)
+
+
+@contextmanager
+def _numbering(spool: Spool, last: int) -> Iterator[None]:
+    """A transaction in which those up to `last` get other numbers; taken back, it never was.
+
+    They are erased, or salvage would find them again; and first, so that their pages can be used.
+    """
+    dated = spool.dated
+    try:
+        with taken_back_on_failure(spool.ledgers.values()), spool.file.transaction():
+            spool.file.delete(LANE, 0, last)
+            yield
+            spool.dated = last
+            spool.save_account()
+    except BaseException:
+        spool.dated = dated
+        raise
+    spool.changed = True
+
+
+def records(file: SpoolFile) -> Iterator[tuple[int, Undated]]:
+    """All of them in order, with their number."""
+    for number, body in file.readable(LANE, 0, STARTS - 1):
+        yield number, msgspec.json.decode(body, type=Undated)
+
+
+def _starts(spool: Spool, running: Start) -> dict[str, Start]:
+    """The starts of all boots; those that were missing are written down."""
+    known = known_starts(spool.file)
+    starts = {start.boot: start for start in known} | {running.boot: running}
+    new = _estimated(spool, starts, _lengths(spool.file) | {running.boot: 0.0})
+    new += [] if any(_same(each, running) for each in known) else [running]
+    spool.with_room(partial(_write_starts, spool, new))
+    return starts | {start.boot: start for start in new}
+
+
+def _same(known: Start, running: Start) -> bool:
+    """Whether it is written down already: looked at a little later it is no other."""
+    return (known.boot, known.start, *known.flags) == (running.boot, running.start, *running.flags)
+
+
+def _write_starts(spool: Spool, starts: Iterable[Start]) -> None:
+    with spool.file.transaction():
+        keep_starts(spool, starts)
+
+
+def _forget_starts(spool: Spool) -> None:
+    with spool.file.transaction():
+        spool.file.delete(LANE, STARTS, 2 * STARTS - 1)
+
+
+def known_starts(file: SpoolFile) -> list[Start]:
+    """Those that are written down: a dating that was cut short goes on by them."""
+    bodies = file.readable(LANE, STARTS, 2 * STARTS - 1)
+    return [msgspec.json.decode(body, type=Start) for _, body in bodies]
+
+
+def keep_starts(spool: Spool, starts: Iterable[Start]) -> None:
+    """Write them down, in the caller's transaction."""
+    first = (spool.file.held(LANE, STARTS, 2 * STARTS - 1).last or STARTS) + 1
+    spool.file.insert(LANE, first, spool.recorded(), map(msgspec.json.encode, starts))
+
+
+def _lengths(file: SpoolFile) -> dict[str, float]:
+    """The boots in their order, and how long each lasted at least."""
+    lengths: dict[str, float] = {}
+    for _, body in file.readable(LANE, 0, STARTS - 1):
+        place = msgspec.json.decode(body, type=_Place)
+        lengths[place.boot] = max(place.moment, lengths.get(place.boot, 0.0))
+    return lengths
+
+
+def _estimated(
+    spool: Spool, starts: Mapping[str, Start], lengths: Mapping[str, float]
+) -> list[Start]:
+    """Starts of the boots that have none; the last boot of `lengths`, the running one, has."""
+    estimated: list[Start] = []
+    earliest, unknown = _last_time(spool), list[str]()
+    for boot, length in lengths.items():
+        if boot not in starts:
+            unknown.append(boot)
+            continue
+        room = [lengths[each] for each in unknown]
+        estimated += _between(earliest, starts[boot].start, dict(zip(unknown, room, strict=True)))
+        earliest, unknown = starts[boot].start + length, []
+    return estimated
+
+
+def _between(earliest: float | None, latest: float, lengths: Mapping[str, float]) -> list[Start]:
+    """Starts of boots that followed each other somewhere between two times."""
+    lasted = sum(lengths.values())
+    slack = 0.0 if earliest is None else max(0.0, latest - earliest - lasted)
+    uncertainty = None if earliest is None else slack / 2 + lasted * DRIFT
+    starts: list[Start] = []
+    end = latest - slack / 2
+    for boot, length in reversed(list(lengths.items())):
+        end -= length
+        starts.insert(0, Start(boot, end, estimated=True, uncertainty_s=uncertainty))
+    return starts
+
+
+def _last_time(spool: Spool) -> float | None:
+    """The time of the last record that has one; those that were given up since have none."""
+    times = [
+        msgspec.json.decode(body, type=_Time).timestamp.timestamp()
+        for ledger in spool.ledgers.values()
+        if not ledger.adopted and (last := spool.file.held(ledger.number).last)
+        for body in spool.file.bodies(ledger.number, last, last)
+    ]
+    return max(times, default=None)
