@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from clima_agent.cli import main
 from clima_agent.lock import exclusive
 from clima_agent.spool import Spool
-from clima_core import keys
+from clima_core import __version__, keys
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 from tests.forwarder.running import Running, forwarder
@@ -73,15 +74,14 @@ async def test_enroll_finds_out_a_wrong_forwarder(
         assert 0 == len(running.router.sessions)
 
 
-def test_enroll_without_a_forwarder_says_what_is_missing(
+@pytest.mark.usefixtures("alone_on_loopback")
+def test_enroll_where_no_forwarder_is_found_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The key is made all the same, and the command is there to copy."""
-    assert 0 == main(["enroll", "-c", configured(tmp_path)])
-    said = capsys.readouterr().out
-    public = keys.hexadecimal(keys.load(tmp_path / "agent.key").public)
-    assert f"clima stations add roof {public}" in said
-    assert "[[forwarders]]" in said
+    """The key is made all the same; it looks on the interface that it is told to."""
+    assert 69 == main(["enroll", "--interface", "127.0.0.1", "-c", configured(tmp_path)])
+    assert "clima-agent enroll ADDRESS" in capsys.readouterr().err
+    assert keys.load(tmp_path / "agent.key")
 
 
 def test_status_counts_what_the_spool_holds(
@@ -109,3 +109,30 @@ def test_status_counts_what_the_spool_holds(
     assert (10, 4, 6) == (weather["last"], weather["acknowledged"], weather["waiting"])
     assert "not running" in stopped
     assert "6 records waiting" in stopped
+
+
+def test_status_shows_the_last_reading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each value, what the sensors said, the flags; and how the station is."""
+    config = configured(tmp_path)
+    reading = {
+        "@timestamp": "2026-06-01T12:00:00.000Z",
+        "weather": {"air_temperature": 21.5, "air_pressure": None},
+        "sensor": {"bme280": {"air_temperature": 21.9, "air_pressure": None}},
+        "quality": {"air_pressure": ["failed"]},
+    }
+    (tmp_path / "spool").mkdir()
+    spool = Spool(tmp_path / "spool" / "spool.db", "roof")
+    spool.append("w", [reading | {"@timestamp": "2026-06-01T11:59:50.000Z"}, dict(reading)])
+    spool.close()
+    assert 0 == main(["status", "--json", "-c", config])
+    found = printed(capsys)
+    assert 0 == main(["status", "-c", config])
+    said = capsys.readouterr().out
+
+    assert reading == found["last"]
+    assert found["board"]["disk_free"] > 0
+    assert __version__ == found["version"]
+    assert found["oldest_waiting"] is not None
+    assert re.search(r"last reading +2026-06-01 12:00:00 UTC", said)
+    assert re.search(r"air_temperature +21.5 °C +bme280 21.9", said)
+    assert re.search(r"air_pressure +– +failed", said)
