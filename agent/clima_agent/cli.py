@@ -10,7 +10,7 @@ from pathlib import Path
 from clima_core import commandline
 
 DEFAULT_CONFIG = "/etc/clima/agent.toml"
-COMMANDS = ("run", "check", "scan", "read", "enroll", "status", "sample-config")
+COMMANDS = ("run", "check", "scan", "read", "enroll", "status", "ir", "sample-config")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,13 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """The `--config` option, alike in all commands that need it."""
+def add_config(parser: argparse.ArgumentParser, *, above: bool = False) -> None:
+    """The `--config` option, alike in all commands that need it.
+
+    `above`: the command has it, too, and its value holds where the action's is left out.
+    """
+    default = Path(os.environ.get("CLIMA_AGENT_CONFIG", DEFAULT_CONFIG))
     parser.add_argument(
         "-c",
         "--config",
         type=Path,
         metavar="FILE",
-        default=Path(os.environ.get("CLIMA_AGENT_CONFIG", DEFAULT_CONFIG)),
+        default=argparse.SUPPRESS if above else default,
         help=f"the configuration file (default: $CLIMA_AGENT_CONFIG, or {DEFAULT_CONFIG})",
     )

@@ -12,10 +12,14 @@ from clima_core.identity import Stream
 
 
 class Item(NamedTuple):
-    """A document without identity, and the stream that it goes to."""
+    """A document without identity, and the stream that it goes to.
+
+    With a `moment` (`clock.py`) its time is a guess, to be worked out when the time is known.
+    """
 
     stream: Stream
     document: Mapping[str, Any]
+    moment: float | None = None
 
 
 class Inbox:
@@ -30,9 +34,9 @@ class Inbox:
     def __len__(self) -> int:
         return self._items.qsize()
 
-    def put(self, stream: Stream, document: Mapping[str, Any]) -> None:
+    def put(self, stream: Stream, document: Mapping[str, Any], moment: float | None = None) -> None:
         """Leave a document; never blocks, from any thread."""
-        self._items.put(Item(stream, document))
+        self._items.put(Item(stream, document, moment))
         self.ring()
 
     def ring(self) -> None:

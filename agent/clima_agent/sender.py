@@ -48,6 +48,7 @@ class Sender:
         *,
         monotonic: Callable[[], float],
         now: Callable[[], datetime],
+        told_time: Callable[[datetime, float], None] = lambda theirs, trip_s: None,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
     ) -> None:
         self._spool = spool
@@ -55,6 +56,7 @@ class Sender:
         self._keys = keys
         self._monotonic = monotonic
         self._now = now
+        self._told_time = told_time
         self._context = context or zmq.Context.instance()
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -62,10 +64,13 @@ class Sender:
         self._began: dict[Lane, int] = {}
         self._next_forwarder = 0
         self._failures = 0
+        self._said: set[tuple[str, str]] = set()  # who was lost, and why, since the last session
         self._deadline = 0.0  # when to connect, or to give up waiting for WELCOME
         self._heard = self._pinged = 0.0
         self._told: list[wire.LaneReport] | None = None  # what the last PING said
+        self._asked: datetime | None = None  # the time that it bore, by which an answer names it
         self._answered = False  # whether the forwarder has answered it
+        self._names_pings = False  # whether the forwarder says which PING it answers
         self._heartbeat_s = GREETING_S
         self._live = msgspec.json.Encoder()
         self.clock_offset_s: float | None = None
@@ -89,6 +94,14 @@ class Sender:
         self._spool = spool
         self._disconnect()
         self._deadline = self._monotonic()
+
+    def prefer(self, forwarders: Sequence[Forwarder]) -> None:
+        """Go on with other forwarders; the session stays if they are the same."""
+        if list(forwarders) != list(self._forwarders):
+            self._disconnect()
+            self._forwarders = forwarders
+            self._next_forwarder = self._failures = 0
+            self._deadline = self._monotonic()
 
     def reported_all(self) -> bool:
         """Whether the forwarder knows how all lanes stand now; if not, it is told."""
@@ -154,7 +167,8 @@ class Sender:
             self._next_forwarder = 0
             pause = max(retry_after_s, pause_s(self._failures, BACKOFF_S, BACKOFF_CAP_S))
             self._failures += 1
-        if was_open or self._failures <= 1:
+        if (lost := (forwarder.address, reason)) not in self._said:
+            self._said.add(lost)
             log.warning("forwarder_lost", forwarder=forwarder.address, reason=reason, **fields)
         self._deadline = self._monotonic() + pause
 
@@ -214,9 +228,7 @@ class Sender:
                 self._greet()
             case wire.Pong() if self._session is not None:
                 self._session.credit = message.credit
-                if not self._answered:
-                    self._measure_clock(message.time)
-                self._answered = True
+                self._ponged(message)
             case wire.Ack() if self._session is not None:
                 self._session.acknowledged(message)
             case wire.Nack() if self._session is not None:
@@ -233,7 +245,9 @@ class Sender:
         self._session = Session(self._spool, welcome, self._began)
         self._heartbeat_s = welcome.heartbeat_s
         self._heard = self._pinged = self._monotonic()
+        self._asked, self._names_pings = None, False
         self._failures = 0
+        self._said.clear()
         address = self._forwarders[self._next_forwarder].address
         log.info("session_opened", forwarder=address, credit=welcome.credit)
 
@@ -290,14 +304,32 @@ class Sender:
             self._ping(self._spool.reports())
 
     def _ping(self, reports: list[wire.LaneReport]) -> None:
+        now = self._now()
+        if now == self._asked:  # no two bear the same time: it is what an answer names them by
+            now += timedelta(microseconds=1)
         self._pinged = self._monotonic()
-        self._told, self._answered = reports, False
-        self._send(wire.encode(wire.Ping(time=self._now(), lanes=wire.fitted(reports))))
+        self._told, self._asked, self._answered = reports, now, False
+        self._send(wire.encode(wire.Ping(time=now, lanes=wire.fitted(reports))))
+
+    def _ponged(self, pong: wire.Pong) -> None:
+        """Only the answer to the newest PING tells the time: of any other nobody knows its age.
+
+        It may be one to an earlier PING that was held up on its way, or one that nobody asked for.
+        """
+        if pong.asked is None:  # an older forwarder answers like this, and says no time then
+            self._answered = self._answered or not self._names_pings
+            return
+        self._names_pings = True
+        if pong.asked == self._asked:
+            self._answered = True
+            self._measure_clock(pong.time)
 
     def _measure_clock(self, theirs: datetime) -> None:
-        """How far the forwarder's clock is ahead, halfway through the round trip."""
-        half_trip = timedelta(seconds=(self._monotonic() - self._pinged) / 2)
+        """How far the forwarder's clock is ahead, half a round trip after it was read."""
+        trip_s = self._monotonic() - self._pinged
+        half_trip = timedelta(seconds=trip_s / 2)
         self.clock_offset_s = (theirs - self._now() + half_trip).total_seconds()
+        self._told_time(theirs + half_trip, trip_s)
 
     def _send(self, frames: list[bytes]) -> None:
         if self._socket is not None:

@@ -132,5 +132,5 @@ class Stage:
     def quiet(self, peer: Peer | None = None) -> bool:
         """Whether the peer has got nothing more, as far as a round trip can tell."""
         self.sender.step()
-        (peer or self.peers[0]).socket.poll(50)
+        (peer or self.peers[0]).socket.poll(300)
         return (peer or self.peers[0]).heard() is None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from clima_agent import board, config
 from clima_agent.cli import COMMANDS, main
+from clima_agent.clock import System
 from clima_agent.commands.sample_config import text
-from clima_agent.commands.scan import Found, configuration_lines, scan
+from clima_agent.spool import Spool
 from clima_core import keys
-from tests.agent.fake_bus import Bme280Chip, Chip, FakeBus
 
 SIMULATED = '[station]\nid = "roof"\n[[sensors]]\ndriver = "simulated"\n'
 
@@ -61,6 +63,35 @@ def test_check_says_what_is_right_and_what_is_missing(
     assert problem.endswith("agent.key: missing; `clima-agent enroll` makes it")
     assert "sensors: simulated: 9 values" in after
     assert "problem" not in after
+
+
+def test_check_says_whether_the_time_is_known(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the kernel says depends on the machine; a trusted clock is known anywhere."""
+    main(["check", "--json", "-c", str(file)])
+    (kernel,) = [each for each in lines(capsys) if each["message"].startswith("clock:")]
+    file.write_text(file.read_text("utf-8") + '[clock]\ntrust = "system"\n', "utf-8")
+    main(["check", "--json", "-c", str(file)])
+    (system,) = [each for each in lines(capsys) if each["message"].startswith("clock:")]
+
+    disciplined = System().disciplined()
+    assert ("ok" if disciplined else "warning") == kernel["level"]
+    assert disciplined or "timedatectl" in kernel["message"]
+    assert ("ok", "clock: known, by the system") == (system["level"], system["message"])
+
+
+def test_check_says_that_a_clock_was_never_set(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its battery is empty: nobody's NTP daemon has to do with that."""
+    monkeypatch.setattr(System, "wall", lambda self: 3600.0)
+    file.write_text(file.read_text("utf-8") + '[clock]\ntrust = "system"\n', "utf-8")
+    main(["check", "--json", "-c", str(file)])
+    (clock,) = [each for each in lines(capsys) if each["message"].startswith("clock:")]
+    assert "warning" == clock["level"]
+    assert "1970-01-01 01:00 UTC" in clock["message"]
+    assert "battery is empty" in clock["message"]
 
 
 def test_check_looks_at_forwarder_sensor_and_spool(
@@ -171,36 +202,75 @@ def test_a_bad_recording_is_exit_78(
     assert 'w.csv: line 2: t: "warm" is not a number' in capsys.readouterr().err
 
 
-def test_scan_tells_chips_apart() -> None:
-    """By their id; what Clima does not know is still shown."""
-    buses = {
-        1: FakeBus({0x23: Chip(), 0x76: Bme280Chip(), 0x77: Bme280Chip(chip_id=0x58)}),
-        3: FakeBus({0x76: Chip({0xD0: 0x55})}),
-    }
-
-    found = list(scan(buses, buses.__getitem__))
-
-    assert [
-        Found(1, 0x23, None, None),
-        Found(1, 0x76, "BME280", "bme280"),
-        Found(1, 0x77, "BMP280", "bme280"),
-        Found(3, 0x76, None, None),
-    ] == found
-    assert all(bus.closed for bus in buses.values())
-
-
-def test_scan_prints_lines_that_load(tmp_path: Path) -> None:
-    """A second chip of a kind gets a name of its own."""
-    found = [Found(1, 0x76, "BME280", "bme280"), Found(1, 0x77, "BME280", "bme280")]
-    file = tmp_path / "agent.toml"
-    file.write_text('[station]\nid = "roof"\n' + configuration_lines(found), "utf-8")
-
-    assert 0 == main(["check", "--no-environment", "-c", str(file)])
-    assert 'name = "bme280-2"\nbus = 1\naddress = 0x77\n' in configuration_lines(found)
-
-
 @pytest.mark.skipif(any(Path("/dev").glob("i2c-*")), reason="this machine has I2C")
 def test_scan_without_i2c_says_how_to_turn_it_on(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 69, and the line for it."""
     assert 69 == main(["scan"])
     assert "raspi-config nonint do_i2c 0" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(any(Path("/dev").glob("i2c-*")), reason="this machine has I2C")
+def test_no_sensor_configured_and_none_found(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`read` has nothing to show; `check` says the same, and what the agent does then."""
+    file.write_text(file.read_text("utf-8").replace('[[sensors]]\ndriver = "simulated"\n', ""))
+
+    problem = "sensors: none is configured, and none was found: there is no I2C bus"
+    assert 69 == main(["read", "-c", str(file)])
+    assert problem in capsys.readouterr().err
+    assert 1 == main(["check", "-c", str(file)])
+    said = capsys.readouterr().out
+    assert f"problem  {problem}" in said
+    assert "without one the agent sends what it has, and looks again" in said
+    assert "warning  sensors: none; what is found is used" in said
+
+
+def test_check_says_whose_the_card_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own board's; none that can be told; another one's, with what to do."""
+    serial = file.with_name("serial")
+    file.write_text(
+        file.read_text("utf-8").replace("key_file", 'serial_file = "serial"\nkey_file'), "utf-8"
+    )
+    said = []
+    for number in ("10000000aaaa1111", "", "10000000bbbb2222"):
+        serial.write_text(number, "ascii")
+        here = board.place(config.load(file, {}))
+        if here.other is None:
+            board.bind(here)
+            capsys.readouterr()
+        main(["check", "--json", "-c", str(file)])
+        said += [each for each in lines(capsys) if each["message"].startswith("board:")]
+
+    own, none, other = said
+    assert own["message"].endswith("key and spool are its own")
+    assert "cannot be told" in none["message"]
+    assert ["ok", "ok", "warning"] == [each["level"] for each in said]
+    assert '"roof"; here it is "roof-' in other["message"]
+    assert "`clima-agent enroll --moved`" in other["message"]
+
+
+def test_status_says_that_the_card_is_of_another_board(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under which name this one goes, and how much waits under the other."""
+    serial = file.with_name("serial")
+    file.write_text(file.read_text("utf-8") + 'serial_file = "serial"\n', "utf-8")
+    for number, readings in (("10000000aaaa1111", 3), ("10000000bbbb2222", 0)):
+        serial.write_text(number, "ascii")
+        here = board.place(config.load(file, {}))
+        here.config.spool.directory.mkdir(parents=True)
+        station = here.config.station.id
+        with closing(Spool(here.config.spool.directory / "spool.db", station)) as spool:
+            board.settle(here, spool)
+            spool.append("w", [{"@timestamp": "2026-06-01T12:00:00.000Z"}] * readings)
+    capsys.readouterr()
+    assert 0 == main(["status", "--json", "-c", str(file)])
+    found = json.loads(capsys.readouterr().out)
+    assert 0 == main(["status", "-c", str(file)])
+    said = capsys.readouterr().out
+
+    assert (station, 0) == (found["station"], found["waiting"])
+    assert ("roof", 3) == (found["identity"]["card_of"], found["identity"]["waiting_there"])
+    assert 'card      is of "roof", on another board; holds 3 records of it' in said
+    assert "`clima-agent enroll --moved`" in said

@@ -99,7 +99,7 @@ def test_each_document_is_its_own() -> None:
 
 def test_health_and_log_are_records_too() -> None:
     """Of data streams of their own."""
-    health = recorded(document.health({"load_1m": 0.5, "disk_free": 10}, AT, STATION, AT))
+    health = recorded(document.health({"load_1m": 0.5, "disk_free": 10}, AT, STATION))
     log = recorded(
         document.log(
             AT,
@@ -107,7 +107,6 @@ def test_health_and_log_are_records_too() -> None:
             "clima_agent.sampler",
             "sensor_failed",
             STATION,
-            AT,
             labels={"sensor": "bme280", "count": 3},
             error={"type": "OSError", "message": "no"},
         )

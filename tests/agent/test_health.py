@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from clima_agent import health
 from clima_core.reading import Health
 
@@ -49,3 +51,27 @@ def test_what_is_not_there_is_left_out(tmp_path: Path) -> None:
     (root / "proc/net/wireless").write_text("Inter-|\n face |\n", "ascii")
 
     assert {"load_1m": 0.42} == health.figures(tmp_path / "missing", root)
+
+
+@pytest.mark.parametrize("folder", ["soc/soc:firmware", "soc@107c000000/soc@107c000000:firmware"])
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("0\n", []),
+        ("50005\n", ["supply voltage too low now", "throttled now"]),
+        (
+            "d0008\n",
+            ["temperature limit now", "supply voltage too low since boot", "throttled since boot"],
+        ),
+        ("what\n", None),
+    ],
+)
+def test_the_firmware_complains_in_words(
+    tmp_path: Path, folder: str, flags: str, expected: list[str] | None
+) -> None:
+    """Those of vcgencmd get_throttled; nothing where the board has no such flags."""
+    assert health.throttling(tmp_path) is None
+    path = tmp_path / "sys/devices/platform" / folder / "get_throttled"
+    path.parent.mkdir(parents=True)
+    path.write_text(flags, "ascii")
+    assert expected == health.throttling(tmp_path)

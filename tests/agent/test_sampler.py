@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from clima_agent.pipeline import Draft, Pipeline
 from clima_agent.sampler import Sampler, paced, ticks
 from clima_agent.sources import Measured, SensorError, Source
+from clima_agent.sources.pulses import Pulse, PulseSource
 
 EPOCH = 1_700_000_000.0  # a multiple of 10
 
@@ -28,8 +29,8 @@ class FakeClock:
         self.waits: list[float] = []
         self.events: list[Callable[[], None]] = []
 
-    def wall(self) -> float:
-        return self.now
+    def offset(self) -> float:
+        return self.now - self.since_boot
 
     def monotonic(self) -> float:
         return self.since_boot
@@ -79,14 +80,14 @@ def failing(*failures: bool) -> Callable[[], float]:
     return answer
 
 
-def seconds(times: Iterator[datetime], count: int) -> list[float]:
-    return [at.timestamp() - EPOCH for at in islice(times, count)]
+def seconds(ticking: Iterator[tuple[datetime, float]], count: int) -> list[float]:
+    return [at.timestamp() - EPOCH for at, _ in islice(ticking, count)]
 
 
 def test_ticks_are_multiples_of_the_interval_and_do_not_drift() -> None:
     """However long the work between them takes."""
     clock, got = FakeClock(), []
-    for at in islice(ticks(10, clock, threading.Event()), 5):
+    for at, _ in islice(ticks(10, clock, threading.Event()), 5):
         got.append((at.timestamp() - EPOCH, clock.now - at.timestamp()))
         clock.held_up(0.7)
 
@@ -132,7 +133,7 @@ def test_a_stepped_clock_makes_no_burst(step: float) -> None:
     next(times)
     clock.events.append(lambda: clock.step(step))
     moments = []
-    for at in islice(times, 4):
+    for at, _ in islice(times, 4):
         assert pytest.approx(clock.now, abs=1) == at.timestamp()
         moments.append(clock.since_boot)
 
@@ -150,7 +151,8 @@ def test_ticks_keep_their_promises(
     """Whatever steps and stalls: right times, multiples, apart, never one twice in a row."""
     clock = FakeClock(EPOCH + data.draw(st.floats(0, 1000)))
     got: list[tuple[datetime, float]] = []
-    for at in islice(ticks(interval_s, clock, threading.Event()), len(accidents) + 1):
+    for at, said in islice(ticks(interval_s, clock, threading.Event()), len(accidents) + 1):
+        assert pytest.approx(clock.offset(), rel=0, abs=1e-3) == at.timestamp() - said
         assert 0 <= clock.now - at.timestamp() + 1e-5 <= min(1, interval_s) + 2e-5
         assert pytest.approx(round(at.timestamp() / interval_s)) == at.timestamp() / interval_s
         got.append((at, clock.since_boot))
@@ -171,8 +173,34 @@ def test_stop_ends_the_wait() -> None:
     assert [] == list(ticks(10, clock, stop))
 
 
-def sampler(clock: FakeClock, **sources: Source) -> Sampler:
-    return Sampler(sources, Pipeline(), interval_s=10, clock=clock, answer_s=0.2)
+class KnownLater(FakeClock):
+    """Its time becomes known, an hour away, right after a tick has looked at it."""
+
+    looks = 0
+
+    def offset(self) -> float:
+        self.looks += 1
+        if self.looks == 3:  # before the wait, after it, and then whoever asks
+            self.step(3600)
+        return super().offset()
+
+
+def test_a_reading_is_of_the_moment_of_its_tick_whatever_the_clock_does_meanwhile() -> None:
+    """It is dated by that moment: the time of day may be another one by then."""
+    clock, stop, moments = KnownLater(), threading.Event(), list[float | None]()
+
+    def sink(_: Draft, moment: float | None) -> None:
+        moments.append(moment)
+        stop.set()
+
+    sampler(clock, one=Fake()).run(sink, stop)
+
+    assert [pytest.approx(50 + 6.8)] == moments
+
+
+def sampler(clock: FakeClock, answer_s: float = 10.0, **sources: Source) -> Sampler:
+    """It waits for an answer in real time, whatever the clock says."""
+    return Sampler(sources, Pipeline(), interval_s=10, clock=clock, answer_s=answer_s)
 
 
 def taken(sampler: Sampler, count: int) -> list[Draft]:
@@ -229,7 +257,7 @@ def test_a_sensor_that_hangs_holds_up_nobody() -> None:
 
     stuck = Fake(hang)
     with capture_logs() as logs:
-        both = sampler(clock, stuck=stuck, well=Fake())
+        both = sampler(clock, 1.0, stuck=stuck, well=Fake())
         drafts = taken(both, 4)
         assert 1 == stuck.reads
         release.set()
@@ -240,8 +268,51 @@ def test_a_sensor_that_hangs_holds_up_nobody() -> None:
     assert [20.0] * 4 == [draft.weather["air_temperature"] for draft in drafts[:4]]
     assert 5.0 == drafts[-1].weather["air_temperature"]
     assert ["sensor_failed", "sensor_recovered"] == [line["event"] for line in logs]
-    assert "no answer within 0.2 s" == logs[0]["reason"]
+    assert "no answer within 1 s" == logs[0]["reason"]
     assert stuck.closed.wait(5)
+
+
+class HeldUpLine:
+    """Two pulses come before each reading; what it has to tell may be held up."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.free.set()
+        self.fell = 0
+
+    def pulses(self) -> Iterator[Pulse]:
+        self.fell += 2
+        yield Pulse(self.fell - 1, 0.0)
+        self.free.wait(30)
+        yield Pulse(self.fell, 0.0)
+
+    def close(self) -> None:
+        pass
+
+
+def test_rain_of_an_answer_that_came_too_late_is_in_the_next_reading() -> None:
+    """None is lost and none told twice, however often the thread is held up."""
+    clock, line = FakeClock(), HeldUpLine()
+    gauge = PulseSource(
+        ("precipitation_amount",),
+        lambda: line,
+        lambda stretch: {"precipitation_amount": Measured(stretch.pulses, "mm")},
+        clock.monotonic,
+    )
+    alone = sampler(clock, 1.0, rain_gauge=gauge)
+    drafts = taken(alone, 3)
+    for _ in range(2):
+        line.free.clear()
+        drafts += taken(alone, 2)
+        assert drafts[-1].weather["precipitation_amount"] is None
+        line.free.set()
+        while drafts[-1].weather["precipitation_amount"] is None:
+            drafts += taken(alone, 1)
+    alone.close()
+
+    told = [draft.weather.get("precipitation_amount") or 0.0 for draft in drafts]
+    assert line.fell == sum(told)
+    assert 2.0 < max(told)
 
 
 def test_a_bug_in_a_driver_is_a_failed_sensor() -> None:
@@ -277,6 +348,20 @@ def test_recordings_are_followed_in_order_at_their_speed() -> None:
     assert pytest.approx([10, 5, 5]) == clock.waits
 
 
+def test_no_reading_comes_before_its_time() -> None:
+    """At top speed the past is played at once, and what is still to come when it has come."""
+    clock = FakeClock()
+    recording = FakeRecording(0, 2)
+    clock.now = datetime(2013, 1, 1, 0, 0, 30, tzinfo=UTC).timestamp()
+
+    came = {
+        at.minute: clock.now for at in paced([recording], float("inf"), clock, threading.Event())
+    }
+
+    assert datetime(2013, 1, 1, 0, 0, 30, tzinfo=UTC).timestamp() == came[0]
+    assert datetime(2013, 1, 1, 0, 2, tzinfo=UTC).timestamp() == pytest.approx(came[2])
+
+
 def test_run_ends_with_the_recording() -> None:
     """At top speed nothing is waited for; every draft goes to the sink."""
     clock, drafts = FakeClock(), list[Draft]()
@@ -288,7 +373,7 @@ def test_run_ends_with_the_recording() -> None:
         clock=clock,
     )
 
-    played.run(drafts.append, threading.Event())
+    played.run(lambda draft, _: drafts.append(draft), threading.Event())
 
     assert 60 == len(drafts)
     assert [] == clock.waits
@@ -301,7 +386,8 @@ def test_a_slow_sink_delays_a_recording_and_loses_nothing() -> None:
     played = Sampler({"replay": FakeRecording(0, 1, 2, 3)}, Pipeline(), interval_s=10, clock=clock)
     drafts: list[Draft] = []
 
-    def sink(draft: Draft) -> None:
+    def sink(draft: Draft, moment: float | None) -> None:
+        assert moment is None, "a recording has times of its own"
         drafts.append(draft)
         clock.held_up(100)
 

@@ -298,5 +298,5 @@ class Conversation(RuleBasedStateMachine):
         self.spool.close()
 
 
-Conversation.TestCase.settings = settings(max_examples=60, deadline=None)
+Conversation.TestCase.settings = settings(max_examples=60)
 TestConversation = Conversation.TestCase

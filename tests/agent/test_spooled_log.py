@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clima_agent.clock import Keeper
 from clima_agent.config import Station
 from clima_agent.inbox import Inbox
 from clima_agent.spool import Spool
@@ -16,7 +17,9 @@ def left(level: str, **event: Any) -> list[Any]:
     """What an event leaves in the inbox."""
     inbox = Inbox()
     given = {"level": level, "timestamp": "t", **event}
-    assert given == SpooledLog(inbox, Station(id="roof"))(None, level, dict(given))
+    assert given == SpooledLog(inbox, Station(id="roof"), Keeper("system"))(
+        None, level, dict(given)
+    )
     taken = inbox.take()
     inbox.close()
     return [(item.stream, item.document) for item in taken]

@@ -12,12 +12,14 @@ import msgspec
 
 from clima_agent import config
 from clima_agent.cli import add_config
+from clima_agent.discovery import open_configured_or_found
 from clima_agent.pipeline import Draft, Pipeline
 from clima_agent.sampler import Sampler
-from clima_agent.sources import Setting, open_all
+from clima_agent.sources import Setting
+from clima_agent.units import BESIDE, KNOWN
 from clima_core import logs
-from clima_core.errors import EXIT_FINDING, EXIT_OK, ConfigurationError
-from clima_core.reading import QUANTITIES, rfc3339
+from clima_core.errors import EXIT_FINDING, EXIT_OK
+from clima_core.reading import rfc3339
 
 HELP = "read the sensors now: raw and corrected values"
 
@@ -35,12 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a single reading has a value that failed."""
     logs.setup("warning")
     configured = config.load(arguments.config, os.environ)
-    if not configured.sensors:
-        raise ConfigurationError(
-            f"{arguments.config}: sensors: none; `clima-agent scan` finds some"
-        )
     interval_s = configured.sampling.interval_s
-    sources = open_all(configured.sensors, Setting(datetime.now(UTC), interval_s))
+    setting = Setting(datetime.now(UTC), interval_s)
+    sources = open_configured_or_found(configured.sensors, setting)
     sampler = Sampler(
         sources,
         Pipeline(
@@ -69,30 +68,39 @@ def _drafts(sampler: Sampler, *, watch: bool) -> Iterator[Draft]:
 
 
 def as_json(draft: Draft) -> str:
-    """The reading with the field names of its record."""
+    """The reading with the field names of its record, and what each sensor says corrected."""
     return msgspec.json.encode(
         {
             "@timestamp": rfc3339(draft.time),
             "weather": draft.weather,
             "sensor": draft.sensors,
+            "corrected": draft.corrected,
             "quality": draft.quality,
         }
     ).decode()
 
 
 def as_table(draft: Draft) -> str:
-    """One line per quantity: the value that counts, then what each sensor said, then the flags."""
+    """One line per quantity: the value that counts, then what each sensor said, then the flags.
+
+    Where a calibration changes what a sensor said, both are shown: `htu21d 22.41 → 21.9`.
+    """
+    beside = {name: None for values in draft.sensors.values() for name in values if name in BESIDE}
     lines = [rfc3339(draft.time)]
-    for quantity, value in draft.weather.items():
+    for quantity, value in (draft.weather | beside).items():
         said = ", ".join(
-            f"{name} {_number(values[quantity])}"
+            f"{name} {_said(values[quantity], draft.corrected[name][quantity])}"
             for name, values in draft.sensors.items()
             if quantity in values
         )
         flags = " ".join(draft.quality.get(quantity, ()))
-        unit = QUANTITIES[quantity].unit
+        unit = KNOWN[quantity].unit
         lines.append(f"  {quantity:32}{_number(value):>10} {unit:7} {said:28} {flags}".rstrip())
     return "\n".join(lines)
+
+
+def _said(raw: float | None, corrected: float | None) -> str:
+    return _number(raw) + (f" → {_number(corrected)}" if corrected != raw else "")
 
 
 def _number(value: float | None) -> str:
