@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from clima_forwarder.outputs import elasticsearch, sqlite
+from clima_forwarder.outputs import elasticsearch, logstash, sqlite
 from clima_forwarder.outputs.base import Archive, Output
 
-Options = sqlite.Options | elasticsearch.Options
+Options = sqlite.Options | elasticsearch.Options | logstash.Options
 
 
 def open_output(options: Options) -> Output:

@@ -13,7 +13,7 @@ Promises every output keeps:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
@@ -37,7 +37,10 @@ class Document(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """One record that the store may not have, whole, with the reason: a code and a sentence."""
+    """One record that the store may not have, whole, with the reason: a code and a sentence.
+
+    `bare` asks the store to keep no more than the record and what it is found by.
+    """
 
     station: str
     lane: Lane
@@ -46,6 +49,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     message: str
     body: bytes
     received: datetime
+    bare: bool = False
 
     @property
     def id(self) -> str:
@@ -54,10 +58,22 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 
 
 class Result(NamedTuple):
-    """What became of one record. `refused` is for good; `retry` says that it is not stored."""
+    """What became of one record.
 
-    status: Literal["stored", "exists", "refused", "retry"]
+    `refused` is for good; `retry` says that it is not stored; `accepted` that somebody on the
+    way to the store has it in hand, and that `confirmed` will say what became of it; with a
+    reason, it is in doubt even that.
+    """
+
+    status: Literal["stored", "exists", "refused", "retry", "accepted"]
     reason: str = ""
+
+
+class Confirmed(NamedTuple):
+    """What became of accepted records."""
+
+    stored: Ranges = Ranges()
+    dead: Ranges = Ranges()
 
 
 class Found(NamedTuple):
@@ -89,6 +105,15 @@ class Output(Protocol):
         Raises UnavailableError when the outcome of the whole call is unknown.
         """
 
+    async def confirmed(
+        self, station: str, lane: Lane, sequences: Ranges, since: float, /
+    ) -> Confirmed:
+        """Wait until the store has some of what was accepted up to `since` (monotonic seconds).
+
+        Neither stored nor dead: they are not on the way any more; look once more, and send them
+        again. Raises UnavailableError while they are on the way, or may be, and do not get on.
+        """
+
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Result]:
         """Keep what may not be stored; same rules as `create`."""
 
@@ -105,18 +130,25 @@ class Output(Protocol):
         """The highest sequences of a journal that the store knows of, per stream."""
 
     async def report(self, reports: Sequence[StationReport]) -> None:
-        """Keep what stations say of their lanes; per lane the newest `reported` wins."""
+        """Keep what stations say of their lanes; per lane the newest `reported` wins.
+
+        What is there from the future, by a clock that was ahead, gives way to any other.
+        """
 
     async def close(self) -> None:
         """Let go of everything; safe to call twice."""
 
 
 class Presence(NamedTuple):
-    """What a store has of one lane. `stored` holds the doubled ones too."""
+    """What a store has of one lane. `stored` holds the doubled ones too.
+
+    `begins` is when the lowest sequence that is stored was recorded.
+    """
 
     stored: Ranges
     doubled: Ranges
     dead: Ranges
+    begins: datetime | None = None
 
 
 class Reading(NamedTuple):
@@ -134,13 +166,23 @@ class Archive(Protocol):
         """Connect; raises UnavailableError or ConfigurationError, each with the mend."""
 
     async def reports(self) -> list[StationReport]:
-        """What stations last said of their lanes, one StationReport per station."""
+        """What stations last said of each of their lanes.
+
+        One StationReport for all lanes of a station that it spoke of at the same moment; those of
+        a station in the order of time.
+        """
 
     async def lanes(self) -> list[tuple[str, Lane]]:
         """Station and lane of everything that is stored or dead-lettered."""
 
     async def presence(self, station: str, lane: Lane) -> Presence:
-        """Which sequences of a lane are stored, stored more than once, and dead-lettered."""
+        """Which sequences of a lane are stored, stored more than once, and dead-lettered.
+
+        And since when.
+        """
+
+    async def retention(self) -> Mapping[Stream, timedelta | None]:
+        """How long the store keeps the records of each stream at least; None: for ever."""
 
     def readings(
         self,

@@ -12,23 +12,32 @@ import pytest
 from clima_core.identity import STREAMS, Lane, Stream
 from clima_core.ranges import Ranges
 from clima_core.wire import Dropped, LaneReport, StationReport
-from clima_forwarder.outputs import Options
-from clima_forwarder.outputs.base import Found, Highest, Presence, Result
-from tests.forwarder.outputs.stores import START, document, documents, letter, opened
+from clima_forwarder.outputs import Options, logstash
+from clima_forwarder.outputs.base import Document, Found, Highest, Presence, Result
+from tests.forwarder.outputs.stores import (
+    START,
+    content,
+    create,
+    document,
+    documents,
+    letter,
+    opened,
+)
 
 NOON = datetime(2024, 5, 2, 12, tzinfo=UTC)
 
 
 async def test_a_record_is_stored_once(store: Options, station: str, journal: str) -> None:
-    """The second time it is said to exist, and the first one stays."""
+    """The second time the first one stays, and the store says so, if it is the one asked."""
     lane = Lane(journal, "w")
     async with opened(store) as (output, _):
-        assert [Result("stored")] * 3 == await output.create(documents(station, lane, [1, 2, 3]))
+        assert [Result("stored")] * 3 == await create(output, documents(station, lane, [1, 2, 3]))
         other = document(station, lane, 3, weather={"air_temperature": -9})
-        results = await output.create([other, *documents(station, lane, [4])])
-        assert [Result("exists"), Result("stored")] == results
+        again, new = await create(output, [other, *documents(station, lane, [4])])
+        assert again.status == ("stored" if isinstance(store, logstash.Options) else "exists")
+        assert Result("stored") == new
         found = await output.find(station, lane, 3, 3, since=time.monotonic())
-        assert [Found(3, documents(station, lane, [3])[0].body)] == found
+        assert [content(documents(station, lane, [3])[0].body)] == [content(found[0].body)]
 
 
 async def test_what_is_stored_is_what_was_sent(store: Options, station: str, journal: str) -> None:
@@ -51,11 +60,9 @@ async def test_what_is_stored_is_what_was_sent(store: Options, station: str, jou
         for stream in STREAMS:
             lane = Lane(journal, stream)
             sent = document(station, lane, 1, **fields[stream])
-            assert [Result("stored")] == await output.create([sent])
+            assert [Result("stored")] == await create(output, [sent])
             ((_, body),) = await output.find(station, lane, 1, 1, since=time.monotonic())
-            stored = msgspec.json.decode(body or b"")
-            stored["event"].pop("ingested", None)
-            assert msgspec.json.decode(sent.body) == stored
+            assert content(sent.body) == content(body)
 
 
 async def test_find_sees_all_that_was_written_and_nothing_else(
@@ -64,8 +71,8 @@ async def test_find_sees_all_that_was_written_and_nothing_else(
     """Across more sequences than one search takes; dead letters without their body."""
     lane, other = Lane(journal, "w"), Lane(journal, "s")
     async with opened(store) as (output, _):
-        await output.create(documents(station, lane, range(1, 2501)))
-        await output.create([document(station, other, 2600)])
+        await create(output, documents(station, lane, range(1, 2501)))
+        await create(output, [document(station, other, 2600)])
         await output.dead_letter([letter(station, lane, 2502), letter(station, other, 2503)])
         found = await output.find(station, lane, 900, 3000, since=time.monotonic())
         assert [*range(900, 2501), 2502] == [each.sequence for each in found]
@@ -76,14 +83,15 @@ async def test_find_sees_all_that_was_written_and_nothing_else(
 
 
 async def test_a_dead_letter_is_kept_once(store: Options, station: str, journal: str) -> None:
-    """Text, bytes that are none, and as long as a record may be."""
+    """Text, bytes that are none, as long as a record may be, and bare: all are found."""
     lane = Lane(journal, "w")
     bodies = [b'{"a":', b"\xff\x00", b"x" * 65_536]
     letters = [letter(station, lane, number, body) for number, body in enumerate(bodies, 1)]
+    letters.append(msgspec.structs.replace(letter(station, lane, 4), bare=True))
     async with opened(store) as (output, archive):
-        assert [Result("stored")] * 3 == await output.dead_letter(letters)
-        assert [Result("exists")] * 3 == await output.dead_letter(letters)
-        assert Presence(Ranges(), Ranges(), Ranges([(1, 3)])) == await archive.presence(
+        assert [Result("stored")] * 4 == await output.dead_letter(letters)
+        assert [Result("exists")] * 4 == await output.dead_letter(letters)
+        assert Presence(Ranges(), Ranges(), Ranges([(1, 4)])) == await archive.presence(
             station, lane
         )
 
@@ -95,8 +103,8 @@ async def test_highest_is_of_all_that_was_ever_heard_of(
     stored, dead = (Lane(journal, stream) for stream in ("w", "s"))
     async with opened(store) as (output, _):
         assert {} == await output.highest(station, journal)
-        await output.create(documents(station, stored, [1, 7]))
-        await output.create(documents(station, Lane("0" * 12, "w"), [99]))
+        await create(output, documents(station, stored, [1, 7]))
+        await create(output, documents(station, Lane("0" * 12, "w"), [99]))
         await output.dead_letter([letter(station, dead, 5), letter(station, stored, 3)])
         lanes = [
             LaneReport(journal, "l", 1, 1000, START),
@@ -120,11 +128,45 @@ async def test_the_newest_report_wins(store: Options, station: str, journal: str
     async with opened(store) as (output, archive):
         await output.report([StationReport(station, NOON, [late])])
         await output.report([StationReport(station, NOON - timedelta(days=1), [early, health])])
+        earlier, newest = [each for each in await archive.reports() if each.station == station]
+        assert (NOON - timedelta(days=1), [health]) == (earlier.reported, earlier.lanes)
+        assert (NOON, [late]) == (newest.reported, newest.lanes)
+
+
+async def test_what_was_reported_at_once_is_read_at_once(
+    store: Options, station: str, journal: str
+) -> None:
+    """One report of both lanes, whatever others there are."""
+    lanes = [LaneReport(journal, stream, 1, 9, START) for stream in ("s", "w")]
+    async with opened(store) as (output, archive):
+        await output.report([StationReport(station, NOON, lanes)])
+        await output.report([StationReport(f"{station}-2", NOON, lanes[:1])])
         (report,) = [each for each in await archive.reports() if each.station == station]
-        assert (NOON, [health, late]) == (
+        assert (NOON, lanes) == (
             report.reported,
             sorted(report.lanes, key=lambda lane: lane.stream),
         )
+
+
+async def test_a_report_from_the_future_does_not_outlive_the_wrong_clock(
+    store: Options, station: str, journal: str
+) -> None:
+    """The forwarder's host was a month ahead, and no more: from then on the newest wins again."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    first, second, third = (
+        (now + age, LaneReport(journal, "w", 1, last, START))
+        for age, last in ((timedelta(days=30), 10), (timedelta(0), 20), (timedelta(seconds=-9), 30))
+    )
+    async with opened(store) as (output, archive):
+        for reported, lane, expected in (
+            (*first, first),
+            (*third, third),
+            (*second, second),
+            (*third, second),
+        ):
+            await output.report([StationReport(station, reported, [lane])])
+            (found,) = [each for each in await archive.reports() if each.station == station]
+            assert expected == (found.reported, found.lanes[0])
 
 
 async def test_presence_is_exact(store: Options, station: str, journal: str) -> None:
@@ -132,20 +174,37 @@ async def test_presence_is_exact(store: Options, station: str, journal: str) -> 
     lane = Lane(journal, "w")
     sequences = Ranges([(1, 400), (402, 402), (500, 1999), (2001, 2500)])
     async with opened(store) as (output, archive):
-        await output.create(documents(station, lane, sequences))
-        await output.create([document(station, Lane(journal, "s"), 401)])
+        await create(output, documents(station, lane, sequences))
+        await create(output, [document(station, Lane(journal, "s"), 401)])
         await output.dead_letter([letter(station, lane, 401)])
         lanes = [each for name, each in await archive.lanes() if name == station]
         assert [Lane(journal, "s"), lane] == lanes
         found = await archive.presence(station, lane)
-        assert Presence(sequences, Ranges(), Ranges([(401, 401)])) == found
+        assert Presence(sequences, Ranges(), Ranges([(401, 401)]), START) == found
+
+
+async def test_presence_begins_where_the_lowest_sequence_was_recorded(
+    store: Options, station: str, journal: str
+) -> None:
+    """Whatever time another record has: a clock may have been wrong for a while."""
+    lane = Lane(journal, "w")
+    third = START + timedelta(seconds=20)
+    async with opened(store) as (output, archive):
+        assert None is (await archive.presence(station, lane)).begins
+        await create(output, documents(station, lane, [3, 4]))
+        misdated = (
+            documents(station, lane, [1])[0].body.replace(b":1}", b":5}").replace(b':1"', b':5"')
+        )
+        await create(output, [Document(station, lane, 5, START, misdated)])
+        found = await archive.presence(station, lane)
+        assert (Ranges([(3, 5)]), third) == (found.stored, found.begins)
 
 
 async def test_readings_come_in_order_of_time(store: Options, station: str, journal: str) -> None:
     """Between two moments, the second not included, over several pages."""
     lane = Lane(journal, "w")
     async with opened(store) as (output, archive):
-        await output.create(documents(station, lane, range(2500, 0, -1)))
+        await create(output, documents(station, lane, range(2500, 0, -1)))
         start, end = START + timedelta(seconds=100), START + timedelta(seconds=20_110)
         found = [each async for each in archive.readings(station, start, end)]
         assert 2001 == len(found)
@@ -166,7 +225,7 @@ async def test_means_follow_the_quantity(store: Options, station: str, journal: 
     batch = [document(station, lane, n, weather=each) for n, each in enumerate(weather, 1)]
     batch.append(document(station, lane, 361, weather={"air_temperature": 5.0}))
     async with opened(store) as (output, archive):
-        await output.create(batch)
+        await create(output, batch)
         hours = [each async for each in archive.readings(station, every=timedelta(hours=1))]
     mean = {"air_temperature": 1.75, "wind_from_direction": 0, "precipitation_amount": 0.5}
     assert [

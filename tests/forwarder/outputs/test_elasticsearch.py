@@ -14,7 +14,7 @@ from aiohttp import web
 
 from clima_core.configuration import Secret, convert
 from clima_core.errors import ConfigurationError, UnavailableError
-from clima_core.identity import DATA_SETS, Lane
+from clima_core.identity import DATA_SETS, DEAD_LETTERS, Lane
 from clima_core.ranges import Ranges
 from clima_forwarder.outputs.base import Found, Highest
 from clima_forwarder.outputs.elasticsearch import Options
@@ -127,6 +127,28 @@ async def test_a_bulk_on_a_connection_that_breaks_is_not_sent_again(
     assert {"POST /_bulk": 2} == server.asked
 
 
+async def test_what_provision_installs_is_left_to_it() -> None:
+    """The forwarder's own key may not, nor may it look: it asks what made the data streams."""
+
+    async def answer(request: web.Request) -> web.Response:
+        assert "GET" == request.method
+        if request.path == "/_nodes":
+            return web.json_response({"nodes": {}}, headers=HEADERS)
+        if request.path.startswith("/_index_template"):
+            return web.json_response({"error": "as told"}, status=403, headers=HEADERS)
+        data_set = request.path.rpartition(".")[2].partition("-")[0]
+        made_by = templates.get(data_set, f"clima-{data_set}")
+        answer = {"data_streams": [{"name": "x", "template": made_by}]}
+        return web.json_response(answer, headers=HEADERS)
+
+    templates: dict[str, str] = {}
+    async with StandIn(answer).running(install_templates=False) as output:
+        await output.open()
+        templates["weather"] = "metrics"
+        with pytest.raises(ConfigurationError, match=r"clima-weather, .* `clima provision`"):
+            await output.open()
+
+
 async def test_nobody_at_home() -> None:
     """One message, with the address and a question worth asking."""
     output = Output(Options(url="http://127.0.0.1:1"))
@@ -163,6 +185,35 @@ async def test_each_document_of_a_bulk_is_judged_for_itself(station: str, journa
     expected = ["stored", "exists", "retry", "retry", "retry", "retry", "refused"]
     assert expected == [result.status for result in results]
     assert "document_parsing_exception: so" == results[-1].reason
+
+
+async def test_a_pipeline_that_is_gone_is_no_records_fault(
+    elasticsearch: Server, station: str, journal: str
+) -> None:
+    """Indices were restored into a cluster that nobody has provisioned: the records wait."""
+    name = f"scratch-{journal}"
+    elasticsearch.request("PUT", f"/{name}", {"settings": {"index.final_pipeline": f"no-{name}"}})
+    line = msgspec.json.encode({"create": {"_id": "1"}}) + b'\n{"event":{"sequence":1}}\n'
+    try:
+        connection = Connection(Options(url=elasticsearch.url))
+        path = f"/{name}/_bulk"
+        said = await connection.request("POST", path, dict[str, object], line)
+        await connection.close()
+    finally:
+        elasticsearch.request("DELETE", f"/{name}")
+    async with answers(200, said).running() as output:
+        (result,) = await output.create(documents(station, Lane(journal, "w"), [1]))
+    assert "retry" == result.status, result.reason
+
+
+async def test_a_refresh_that_missed_a_shard_is_none(station: str, journal: str) -> None:
+    """What it did not make visible would be taken for not stored, and sent again."""
+    shards = {"_shards": {"total": 2, "successful": 1, "failed": 1}, "responses": []}
+    server = answers(200, shards)
+    async with server.running() as output:
+        with pytest.raises(UnavailableError, match="1 of 2 shards"):
+            await output.find(station, Lane(journal, "w"), 1, 9, since=time.monotonic())
+    assert [] == [asked for asked in server.asked if "_msearch" in asked]
 
 
 @pytest.mark.parametrize(
@@ -229,21 +280,6 @@ async def test_a_rollover_frees_the_identities_and_the_audit_sees_it(
         assert {"w": Highest(20, 0)} == await output.highest(station, journal)
 
 
-async def test_copies_under_another_id_are_found_and_hide_no_gap(
-    elasticsearch: Server, station: str, journal: str
-) -> None:
-    """A copy and a hole in one bucket of the histogram make up the right count."""
-    lane = Lane(journal, "w")
-    sequences = Ranges([(1, 50_000)]) - Ranges.of([500, 30_000, 30_001])
-    async with opened(Options(url=elasticsearch.url)) as (output, archive):
-        await output.create([document(station, lane, sequence) for sequence in sequences])
-        for sequence in (501, 501, 49_999):
-            body = document(station, lane, sequence).body
-            elasticsearch.request("POST", f"/{WEATHER}/_doc", msgspec.Raw(body))
-        presence = await archive.presence(station, lane)
-    assert (sequences, Ranges.of([501, 49_999])) == presence[:2]
-
-
 async def test_a_search_sees_what_was_written_before_it(
     elasticsearch: Server, station: str, journal: str
 ) -> None:
@@ -258,6 +294,21 @@ async def test_a_search_sees_what_was_written_before_it(
         since = time.monotonic()
         found = await output.find(station, lane, 1, 9, since=since)
         assert [1, 2, 3] == [each.sequence for each in found]
+
+
+async def test_a_bare_dead_letter_has_the_record_and_no_reason(
+    elasticsearch: Server, station: str, journal: str
+) -> None:
+    """It may have been the reason that the server refused."""
+    whole = letter(station, Lane(journal, "w"), 1)
+    async with opened(Options(url=elasticsearch.url)) as (output, _):
+        await output.dead_letter([msgspec.structs.replace(whole, bare=True)])
+        query = {"query": {"term": {"event.id": whole.id}}}
+        path = f"/{DEAD_LETTERS.name}/_search"
+        elasticsearch.request("POST", f"/{DEAD_LETTERS.name}/_refresh")
+        (hit,) = elasticsearch.request("POST", path, query)["hits"]["hits"]
+    assert whole.body.decode() == hit["_source"]["event"]["original"]
+    assert {"@timestamp", "event", "station", "deadletter"} == hit["_source"].keys()
 
 
 @pytest.mark.slow

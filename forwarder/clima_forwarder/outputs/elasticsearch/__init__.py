@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from clima_core.configuration import Secret
+from clima_forwarder.login import check_login, check_url
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, tag="elasticsearch", tag_field="type"):
@@ -24,17 +25,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, tag="elasticsearch", ta
     ca_file: Path | None = None
     verify: bool = True
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    install_templates: bool = True  # false where `clima provision` has, and this user may not
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f'url "{parts.hostname or self.url}": must be http://… or https://…')
-        if parts.username or parts.password:
-            raise ValueError("url: give the user name and password as options, not in the url")
+        check_url(self.url)
         if self.api_key and self.username:
             raise ValueError("api_key and username: give one of the two")
-        if bool(self.username) != bool(self.password):
-            raise ValueError("username and password: one is no use without the other")
+        check_login(self.username, self.password)
 
     @property
     def address(self) -> str:

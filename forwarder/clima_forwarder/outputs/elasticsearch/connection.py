@@ -8,6 +8,7 @@ one breaks. After a rollover that would store every document of it twice.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -16,11 +17,15 @@ from elastic_transport import ConnectionTimeout, Serializer, TlsError, Transport
 from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 
 from clima_core.errors import ClimaError, ConfigurationError, UnavailableError
+from clima_elk.server import numbers
 from clima_forwarder.outputs.elasticsearch import Options
 
 T = TypeVar("T")
 
 OLDEST = (8, 3)
+# Of a server that is away it warns at each try; our own log says it once, and when it is back.
+logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+
 _MIMETYPES = ("application/json", "application/x-ndjson", "text/*")
 _MENDS = {
     401: "the credentials are wrong: check api_key, or username and password",
@@ -62,6 +67,19 @@ class Cause(msgspec.Struct, frozen=True):
         return f"{said}; {self.caused_by}" if self.caused_by else said
 
 
+class BulkItem(msgspec.Struct, frozen=True):
+    """What became of one line of a bulk."""
+
+    status: int
+    error: Cause | None = None
+
+
+class BulkAnswer(msgspec.Struct, frozen=True):
+    """What became of each line of a bulk, under the name of its action."""
+
+    items: list[dict[str, BulkItem]]
+
+
 class _Failure(msgspec.Struct, frozen=True):
     error: Cause | str = ""
     status: int = 200
@@ -69,6 +87,15 @@ class _Failure(msgspec.Struct, frozen=True):
 
 class _Responses(msgspec.Struct, frozen=True):
     responses: list[msgspec.Raw]
+
+
+class _Shards(msgspec.Struct, frozen=True):
+    total: int = 0
+    failed: int = 0
+
+
+class _Refreshed(msgspec.Struct, frozen=True):
+    shards: _Shards = msgspec.field(default=_Shards(), name="_shards")
 
 
 class Connection:
@@ -148,10 +175,11 @@ class Connection:
         return [self._decoded(response, answer) for response in found.responses]
 
     async def refresh(self, *indices: str) -> None:
-        """Make what was written visible to searches."""
-        await self.request(
-            "POST", f"/{','.join(indices)}/_refresh", msgspec.Raw, ignore_unavailable="true"
-        )
+        """Make what was written visible to searches: on every shard, or UnavailableError."""
+        path = f"/{','.join(indices)}/_refresh"
+        answer = await self.request("POST", path, _Refreshed, ignore_unavailable="true")
+        if failed := answer.shards.failed:
+            raise UnavailableError(f"{path}: {failed} of {answer.shards.total} shards failed")
 
     async def check_version(self) -> None:
         """Raise ConfigurationError when a node is older than Clima works with.
@@ -164,7 +192,7 @@ class Connection:
         if status >= 300:
             raise self.refused(status, "GET /_nodes", _reason(text))
         for node in self._decoded(text, _Nodes).nodes.values():
-            if _numbers(node.version) < OLDEST:
+            if numbers(node.version) < OLDEST:
                 raise ConfigurationError(
                     f"{self.url} is Elasticsearch {node.version}: Clima needs 8.3 or newer"
                 )
@@ -187,7 +215,8 @@ class Connection:
             return UnavailableError(
                 f"no TLS connection to {self.url}: {error.message}; check ca_file and the url"
             )
-        return UnavailableError(f"no connection to {self.url}: {error.message}; is it running?")
+        said = error.message.replace(" ssl:default", "")  # aiohttp's word for TLS or none
+        return UnavailableError(f"no connection to {self.url}: {said}; is it running?")
 
     def refused(self, status: int, what: str, reason: str) -> ClimaError:
         """The error for an answer that is not the one asked for."""
@@ -204,7 +233,3 @@ def _reason(text: bytes) -> str:
         return str(msgspec.json.decode(text, type=_Failure).error)
     except msgspec.MsgspecError:
         return text[:200].decode(errors="replace")  # a proxy's page, perhaps
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:2])

@@ -6,26 +6,41 @@ What always holds:
   `_id` is unique only within one backing index, so after a rollover the same one is taken
   again; hence `find` searches the whole data stream by sequence.
 - Only a document that the server finds fault with (400) is `refused`. What is the operator's to
-  mend (a read-only index, a missing privilege, too many shards) is `retry`, or good readings
-  would end as dead letters.
+  mend (a read-only index, a missing privilege or pipeline, too many shards) is `retry`, or good
+  readings would end as dead letters.
 - No request is sent twice (see connection.py).
 """
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import msgspec
 
-from clima_core.errors import ClimaError, UnavailableError
+from clima_core.errors import ClimaError, ConfigurationError, UnavailableError
 from clima_core.identity import DATA_SETS, DEAD_LETTERS, STREAMS, Lane, Stream, lane_id
 from clima_core.reading import rfc3339
 from clima_core.wire import LaneReport, StationReport
 from clima_elk import elasticsearch as assets
-from clima_forwarder.outputs.base import FIND_LIMIT, DeadLetter, Document, Found, Highest, Result
+from clima_forwarder.outputs.base import (
+    FIND_LIMIT,
+    Confirmed,
+    DeadLetter,
+    Document,
+    Found,
+    Highest,
+    Result,
+)
 from clima_forwarder.outputs.elasticsearch import Options
-from clima_forwarder.outputs.elasticsearch.connection import Cause, Connection
+from clima_forwarder.outputs.elasticsearch.connection import (
+    BulkAnswer,
+    BulkItem,
+    Cause,
+    Connection,
+)
 
 JOURNALS = "clima-journals"
 BULK_BYTES = 1_000_000  # of one bulk request, so that memory stays bounded
@@ -33,17 +48,12 @@ FIND_STEP = 1_000  # sequences per search of `find`, for the same reason
 STORED = Result("stored")
 EXISTS = Result("exists")
 
-_BLAMELESS = ("index_closed_exception", "validation_exception")  # 400s that no document caused
+BLAMELESS = ("index_closed_exception", "validation_exception")  # 400s that no document caused
+# Another: an index names an ingest pipeline that is not there, as where indices were restored into
+# a cluster that was not provisioned. Of its type there are others, which a document did cause.
+PIPELINE_GONE = ("illegal_argument_exception", "pipeline with id [")
+Filters = Sequence[dict[str, Any]]
 _ANSWER = "errors,items.*.status,items.*.error"
-
-
-class _Item(msgspec.Struct, frozen=True):
-    status: int
-    error: Cause | None = None
-
-
-class _Bulk(msgspec.Struct, frozen=True):
-    items: list[dict[str, _Item]]
 
 
 class _Errors(msgspec.Struct, frozen=True):
@@ -80,26 +90,83 @@ class _Highest(msgspec.Struct, frozen=True):
     aggregations: _Last = _Last()  # missing where there is no index yet
 
 
+class _Reported(msgspec.Struct, frozen=True):
+    reported: datetime = datetime.min.replace(tzinfo=UTC)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A report that is there; one that is not is as old as can be."""
+
+    version: int = msgspec.field(default=0, name="_version")
+    source: _Reported = msgspec.field(default=_Reported(), name="_source")
+
+
+class _Reports(msgspec.Struct, frozen=True):
+    docs: list[_Kept]
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What a station said of one lane."""
+
+    reported: datetime
+    station: str
+    lane: LaneReport
+
+    @property
+    def id(self) -> str:
+        return lane_id(self.station, self.lane.lane)
+
+    @property
+    def version(self) -> int:
+        """The moment of reporting, so that the newest wins in whatever order they come."""
+        return int(self.reported.timestamp() * 1000)
+
+    def lines(self, version: int) -> bytes:
+        """Its part of a bulk."""
+        lane = self.lane
+        body = {
+            "station": {"id": self.station, "journal": lane.journal},
+            "reported": rfc3339(self.reported),
+            "stream": lane.stream,
+            "first": lane.first,
+            "last": lane.last,
+            "since": rfc3339(lane.since),
+            "waiting": lane.waiting,
+            "dropped": lane.dropped,
+        }
+        under = {"version": version, "version_type": "external"}
+        return _lines({"index": {"_index": JOURNALS, "_id": self.id, **under}}, body)
+
+
 _errors = msgspec.json.Decoder(_Errors)
-_bulk = msgspec.json.Decoder(_Bulk)
+_bulk = msgspec.json.Decoder(BulkAnswer)
 
 
 class Output:
     """The output `elasticsearch`; `outputs.base.Output` says what each call promises."""
 
     def __init__(self, options: Options) -> None:
-        self._connection = Connection(options)
+        self.connection = Connection(options)
+        self._install_templates = options.install_templates
         self._refreshed: dict[str, float] = {}  # data stream -> when its last refresh began
 
     async def open(self) -> None:
-        await self._connection.check_version()
+        await self.connection.check_version()
+        request = self.connection.exchange
         try:
-            await assets.install(self._connection.exchange)
+            if self._install_templates:
+                await assets.install(request)
+            elif missing := await assets.missing(request):
+                raise ConfigurationError(
+                    f"{self.connection.url} lacks the index templates {', '.join(missing)}, or has"
+                    " older ones: run `clima provision`, or set install_templates"
+                )
         except assets.InstallError as error:
-            raise self._connection.refused(error.status, error.path, str(error)) from error
+            raise self.connection.refused(error.status, error.path, error.reason) from error
 
     async def close(self) -> None:
-        await self._connection.close()
+        await self.connection.close()
 
     async def create(self, documents: Sequence[Document]) -> list[Result]:
         lines: list[bytes] = []
@@ -110,6 +177,9 @@ class Output:
                 action = _create(station, lane)
             lines.append(b'%b%d"}}\n%b\n' % (action, each.sequence, each.body))
         return await self._write(lines)
+
+    async def confirmed(self, *_: object) -> Confirmed:
+        return Confirmed()  # nothing is ever on the way: `create` says it at once
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Result]:
         return await self._write(
@@ -131,7 +201,7 @@ class Output:
         for start in range(first, last + 1, FIND_STEP):
             query = of_lane(station, lane.journal, start, min(start + FIND_STEP - 1, last))
             letters = [*query, {"term": {"deadletter.stream": lane.stream}}]
-            answers = await self._connection.searches(
+            answers = await self.connection.searches(
                 _Page,
                 (stream, {**page, **where(query)}),
                 (DEAD_LETTERS.name, {**page, **where(letters), "_source": False}),
@@ -144,7 +214,7 @@ class Output:
 
     async def highest(self, station: str, journal: str) -> dict[Stream, Highest]:
         data_streams = [DATA_SETS[stream].name for stream in STREAMS]
-        await self._connection.refresh(*data_streams, DEAD_LETTERS.name, JOURNALS)
+        await self.connection.refresh(*data_streams, DEAD_LETTERS.name, JOURNALS)
         lane = of_lane(station, journal)
         searches = [
             (index, {"size": 0, **where(query), "aggs": {"last": {"max": {"field": field}}}})
@@ -159,7 +229,7 @@ class Output:
                 (JOURNALS, [*lane, {"term": {"stream": stream}}], "last"),
             )
         ]
-        answers = await self._connection.searches(_Highest, *searches)
+        answers = await self.connection.searches(_Highest, *searches)
         lasts = [int(answer.aggregations.last.value or 0) for answer in answers]
         return {
             stream: Highest(max(stored, dead), reported)
@@ -170,15 +240,42 @@ class Output:
         }
 
     async def report(self, reports: Sequence[StationReport]) -> None:
-        lines = [_report(report, lane) for report in reports for lane in report.lanes]
-        for result in await self._write(lines):
-            if result.status in ("refused", "retry"):  # `exists`: a newer one is there
+        said = [
+            _Said(report.reported, report.station, lane)
+            for report in reports
+            for lane in report.lanes
+        ]
+        if outdone := await self._keep({each: each.version for each in said}):
+            await self._keep(await self._outdated(outdone))
+
+    async def _keep(self, versions: Mapping[_Said, int]) -> list[_Said]:
+        """Keep reports under these versions; returns those of which a higher one was there."""
+        results = await self._write([said.lines(version) for said, version in versions.items()])
+        for result in results:
+            if result.status in ("refused", "retry"):
                 raise UnavailableError(f"a station's report could not be kept: {result.reason}")
+        return [said for said, result in zip(versions, results, strict=True) if result == EXISTS]
+
+    async def _outdated(self, outdone: Sequence[_Said]) -> dict[_Said, int]:
+        """Those that are to replace what is there all the same, and the versions that do it.
+
+        The clock of whoever wrote that was ahead: it lies in the future still, or what replaced
+        it then had to take a version ahead of its time.
+        """
+        asked = [{"_index": JOURNALS, "_id": said.id, "_source": ["reported"]} for said in outdone]
+        body = msgspec.json.encode({"docs": asked})
+        there = (await self.connection.request("POST", "/_mget", _Reports, body)).docs
+        now = datetime.now(UTC)
+        return {
+            said: kept.version + 1
+            for said, kept in zip(outdone, there, strict=True)
+            if said.reported > kept.source.reported or kept.source.reported > now
+        }
 
     async def _write(self, lines: Sequence[bytes]) -> list[Result]:
         results: list[Result] = []
         for body, count in _bulks(lines):
-            answer = await self._connection.request(
+            answer = await self.connection.request(
                 "POST", "/_bulk", msgspec.Raw, body, timeout="10s", filter_path=_ANSWER
             )
             if _errors.decode(answer).errors:
@@ -192,11 +289,11 @@ class Output:
         stale = [name for name in names if self._refreshed.get(name, -1.0) < since]
         if stale:
             began = time.monotonic()
-            await self._connection.refresh(*stale)
+            await self.connection.refresh(*stale)
             self._refreshed.update(dict.fromkeys(stale, began))
 
 
-def where(filters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def where(filters: Filters) -> dict[str, Any]:
     """The query part of a search: all of the filters hold."""
     return {"query": {"bool": {"filter": filters}}}
 
@@ -241,15 +338,22 @@ def _bulks(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
         yield b"".join(chunk), len(chunk)
 
 
-def _result(item: _Item) -> Result:
+def _result(item: BulkItem) -> Result:
     if item.status == 201:
         return STORED
     if item.status == 409:
         return EXISTS
-    reason = str(item.error)
-    if item.status == 400 and item.error and item.error.type not in _BLAMELESS:
-        return Result("refused", reason)
-    return Result("retry", reason)
+    status: Literal["refused", "retry"] = "retry"
+    if item.status == 400 and item.error and not _blameless(item.error):
+        status = "refused"
+    return Result(status, str(item.error))
+
+
+def _blameless(error: Cause) -> bool:
+    """Whether the document has nothing to do with it. Logstash's deadletters.conf says the same."""
+    kind, beginning = PIPELINE_GONE
+    gone = error.type == kind and (error.reason or "").startswith(beginning)
+    return gone or error.type in BLAMELESS
 
 
 def _letter(letter: DeadLetter) -> dict[str, Any]:
@@ -258,32 +362,13 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
         original, encoding = letter.body.decode(), "utf-8"
     except UnicodeDecodeError:
         original, encoding = base64.b64encode(letter.body).decode(), "base64"
-    return {
+    found_by = {
         "@timestamp": rfc3339(letter.received),
-        "data_stream": DEAD_LETTERS._asdict(),
         "event": {"id": letter.id, "sequence": letter.sequence, "original": original},
         "station": {"id": letter.station, "journal": letter.lane.journal},
         "deadletter": {"stream": letter.lane.stream, "encoding": encoding},
-        "error": {"type": letter.reason, "message": letter.message},
     }
-
-
-def _report(report: StationReport, lane: LaneReport) -> bytes:
-    """One lane's report; the moment of reporting is its version, so that the newest wins."""
-    body = {
-        "station": {"id": report.station, "journal": lane.journal},
-        "reported": rfc3339(report.reported),
-        "stream": lane.stream,
-        "first": lane.first,
-        "last": lane.last,
-        "since": rfc3339(lane.since),
-        "waiting": lane.waiting,
-        "dropped": lane.dropped,
-    }
-    action = {
-        "_index": JOURNALS,
-        "_id": lane_id(report.station, lane.lane),
-        "version": int(report.reported.timestamp() * 1000),
-        "version_type": "external",
-    }
-    return _lines({"index": action}, body)
+    if letter.bare:
+        return found_by
+    error = {"type": letter.reason, "message": letter.message}
+    return {**found_by, "data_stream": DEAD_LETTERS._asdict(), "error": error}

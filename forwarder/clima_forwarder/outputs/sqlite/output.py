@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -12,7 +12,15 @@ import msgspec
 from clima_core.identity import Lane, Stream
 from clima_core.reading import rfc3339
 from clima_core.wire import StationReport
-from clima_forwarder.outputs.base import FIND_LIMIT, DeadLetter, Document, Found, Highest, Result
+from clima_forwarder.outputs.base import (
+    FIND_LIMIT,
+    Confirmed,
+    DeadLetter,
+    Document,
+    Found,
+    Highest,
+    Result,
+)
 from clima_forwarder.outputs.sqlite import Options
 from clima_forwarder.outputs.sqlite.database import Database
 
@@ -37,9 +45,9 @@ SELECT stream,
 FROM lanes WHERE station = ? AND journal = ?
 """
 _REPORT = """
-INSERT INTO reports VALUES (?, ?, ?)
+INSERT INTO reports VALUES (:lane, :reported, :report)
 ON CONFLICT (lane) DO UPDATE SET reported = excluded.reported, report = excluded.report
-WHERE excluded.reported > reports.reported
+WHERE excluded.reported > reports.reported OR reports.reported > :now
 """
 
 
@@ -61,6 +69,9 @@ class Output:
             documents,
             lambda each: (milliseconds(each.timestamp), each.body),
         )
+
+    async def confirmed(self, *_: object) -> Confirmed:
+        return Confirmed()  # nothing is ever on the way: `create` says it at once
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Result]:
         return await self._insert(
@@ -112,10 +123,16 @@ class Output:
     async def report(self, reports: Sequence[StationReport]) -> None:
         def work(connection: sqlite3.Connection) -> None:
             lanes = _Lanes(connection)
+            now = milliseconds(datetime.now(UTC))
             for report in reports:
                 reported = milliseconds(report.reported)
                 for lane in report.lanes:
-                    row = lanes[report.station, lane.lane], reported, msgspec.json.encode(lane)
+                    row = {
+                        "lane": lanes[report.station, lane.lane],
+                        "reported": reported,
+                        "report": msgspec.json.encode(lane),
+                        "now": now,
+                    }
                     connection.execute(_REPORT, row)
 
         await self._database.write(work)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from clima_core.identity import Lane
+from clima_core.identity import STREAMS, Lane, Stream
 from clima_core.ranges import Pair, Ranges
 from clima_core.wire import LaneReport, StationReport
 from clima_forwarder.outputs.base import Presence, Reading
@@ -21,6 +21,7 @@ PAGE = 1_000
 
 _SPAN = "SELECT min(sequence), max(sequence), count(*) FROM {table} WHERE lane = ?"
 _SEQUENCES = "SELECT sequence FROM {table} WHERE lane = ? ORDER BY sequence"
+_FIRST = "SELECT time FROM records WHERE lane = ? ORDER BY sequence LIMIT 1"
 _READINGS = """
 SELECT time, station, body FROM records JOIN lanes ON lanes.id = lane
 WHERE stream = 'w' AND station = coalesce(:station, station) AND time >= :start AND time < :end
@@ -50,12 +51,17 @@ class Archive:
     async def lanes(self) -> list[tuple[str, Lane]]:
         return await self._database.read(_lanes)
 
+    async def retention(self) -> Mapping[Stream, timedelta | None]:
+        return dict.fromkeys(STREAMS)  # nothing is ever deleted
+
     async def presence(self, station: str, lane: Lane) -> Presence:
         def work(connection: sqlite3.Connection) -> Presence:
             number = lane_number(connection, station, lane)
             stored = _sequences(connection, "records", number)
             dead = _sequences(connection, "deadletters", number)
-            return Presence(stored, Ranges(), dead)  # the primary key takes none twice
+            first = connection.execute(_FIRST, (number,)).fetchone()
+            begins = _moment(first[0]) if first else None
+            return Presence(stored, Ranges(), dead, begins)  # the primary key takes none twice
 
         return await self._database.read(work)
 
@@ -134,16 +140,17 @@ def _lanes(connection: sqlite3.Connection) -> list[tuple[str, Lane]]:
 
 
 def _reports(connection: sqlite3.Connection) -> list[StationReport]:
-    found: dict[str, StationReport] = {}
+    found: dict[tuple[str, int], list[LaneReport]] = {}
     rows = connection.execute(
         "SELECT station, reported, report FROM reports JOIN lanes ON id = lane"
         " ORDER BY station, reported"
     )
     for station, reported, text in rows:
-        earlier = found[station].lanes if station in found else []
-        lane = msgspec.json.decode(text, type=LaneReport)
-        found[station] = StationReport(station, _moment(reported), [*earlier, lane])
-    return list(found.values())
+        found.setdefault((station, reported), []).append(msgspec.json.decode(text, type=LaneReport))
+    return [
+        StationReport(station, _moment(reported), lanes)
+        for (station, reported), lanes in found.items()
+    ]
 
 
 def _moment(time: int) -> datetime:
