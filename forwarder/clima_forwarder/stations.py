@@ -15,17 +15,17 @@ One ZeroMQ certificate per station, `<station.id>.key`; what is revoked or repla
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from clima_core import files
 from clima_core.configuration import nearest
 from clima_core.errors import ConfigurationError
 from clima_core.identity import STATION_ID
-from clima_core.keys import fingerprint, load_certificate, sync_directory, write_certificate
+from clima_core.keys import fingerprint, load_certificate, write_certificate
 
 LOOK_AGAIN = timedelta(seconds=5)
 _SUFFIX = ".key"
@@ -94,9 +94,9 @@ class Stations:
         }
         return [each for each in found if claims[each.public_key] == 1], frozenset(problems)
 
-    def add(self, station_id: str, key: str, name: str = "", *, replace: bool = False) -> Station:
-        """Let a station in; with `replace` its earlier key is out in the same instant."""
-        path = self._path(station_id)
+    def check(self, station_id: str, key: str, *, replace: bool = False) -> None:
+        """`ConfigurationError` where `add` would refuse to let this key in under this name."""
+        self._path(station_id)
         for other in self._scan()[0]:
             if other.public_key == key and other.id != station_id:
                 raise ConfigurationError(f"this key is {other.id}'s; every station has its own")
@@ -105,8 +105,13 @@ class Stations:
                     f"{station_id} has another key, {other.fingerprint}; `--replace` puts this one"
                     " in its place"
                 )
+
+    def add(self, station_id: str, key: str, name: str = "", *, replace: bool = False) -> Station:
+        """Let a station in; with `replace` its earlier key is out in the same instant."""
+        self.check(station_id, key, replace=replace)
+        path = self._path(station_id)
         if path.exists():
-            shutil.copyfile(path, self._kept(station_id))
+            files.write(self._kept(station_id), path.read_bytes())
         station = Station(station_id, key, name, f"{self._now():%Y-%m-%dT%H:%M:%SZ}")
         write_certificate(path, key, {"name": name, "added": station.added})
         self._note(f"added {station_id} {station.fingerprint}")
@@ -120,7 +125,7 @@ class Stations:
             hint = nearest(station_id, known) or "; there are no stations yet"
             raise ConfigurationError(f'no station "{station_id}"{hint}')
         path.replace(self._kept(station_id))
-        sync_directory(self.directory)
+        files.sync_directory(self.directory)
         self._note(f"revoked {station_id}")
 
     def _scan(self) -> tuple[list[Station], set[str]]:
@@ -151,12 +156,13 @@ class Stations:
     def _kept(self, station_id: str) -> Path:
         """Where a certificate that no longer counts is kept."""
         kept = self.directory / "revoked"
-        kept.mkdir(exist_ok=True)
+        files.make_directory(kept)
         return kept / f"{station_id}.{self._now():%Y%m%dT%H%M%S.%fZ}{_SUFFIX}"
 
     def _note(self, change: str) -> None:
         with self._log.open("a", encoding="utf-8") as log:
             log.write(f"{self._now():%Y-%m-%dT%H:%M:%SZ} {change}\n")
+            files.hand_over(self._log, self.directory)
 
 
 def _station(path: Path) -> Station:

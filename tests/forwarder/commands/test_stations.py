@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from clima_core import keys
 from clima_forwarder.cli import main
+from clima_forwarder.pairing.requests import Pending, Requests
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +66,38 @@ def test_problems_are_said_and_the_others_are_listed(capsys: pytest.CaptureFixtu
     assert (
         f"{Path('keys/lga.key')}: is not a ZeroMQ certificate: it has no public-key\n" == said.err
     )
+
+
+def test_nobody_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said what to do on the Pi; for scripts an empty array."""
+    assert 0 == main(["stations", "pending"])
+    assert "clima-agent enroll" in capsys.readouterr().out
+    assert 0 == main(["stations", "pending", "--json"])
+    assert [] == json.loads(capsys.readouterr().out)
+
+
+def test_without_a_terminal_nobody_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """`yes |` lets nobody in: who asks is listed, and how to go on."""
+    asks = Pending("0" * 32, "roof", "", "ab" * 32, "10.0.0.7", time.time(), "482913")
+    Requests(Path("keys")).add(asks)
+    assert 1 == main(["stations", "add"])
+    said = capsys.readouterr().out
+    assert "roof     482 913  unknown  10.0.0.7" in said
+    assert "ID and --digits" in said
+    assert [asks] == Requests(Path("keys")).pending()
+
+
+def test_a_key_and_digits_do_not_go_together() -> None:
+    """One or the other; wrong usage is exit code 2."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["stations", "add", "roof", "ab" * 32, "--digits", "482913"])
+    assert 2 == stopped.value.code
+
+
+def test_a_key_without_the_id_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not taken for a station to wait for."""
+    assert 78 == main(["stations", "add", "ab" * 32])
+    assert "is no station id" in capsys.readouterr().err
 
 
 def test_a_key_that_the_shell_took_apart(capsys: pytest.CaptureFixture[str]) -> None:
