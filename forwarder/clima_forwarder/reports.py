@@ -2,14 +2,16 @@
 
 Only the newest report counts, so it is kept here until it is due and then written with those of
 the other stations: a lane that has changed, and each station at most once per `INTERVAL_S`, so
-that two thousand stations do not write more about their readings than readings. A report that
-is lost with the process is made again with the next PING.
+that two thousand stations do not write more about their readings than readings. A lane with
+something to send is written anew every `REPEAT_S` though nothing has changed: its report grows
+old only when the station speaks of it no more. A report that is lost with the process is made
+again with the next PING.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -21,6 +23,7 @@ from clima_core.wire import MAX_LANES, LaneReport, StationReport
 from clima_forwarder.outputs.base import Output
 
 INTERVAL_S = 60.0
+REPEAT_S = 3600.0
 MOST_LANES = 4 * MAX_LANES  # of one station: two devices with one key report different ones
 
 T = TypeVar("T")
@@ -29,11 +32,13 @@ T = TypeVar("T")
 class Reports:
     """The newest report of each station, as far as the store does not have it."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._output = output
+        self._monotonic = monotonic
         self._newest: dict[str, StationReport] = {}
         self._written: dict[str, dict[Lane, LaneReport]] = {}
         self._due: dict[str, float] = {}
+        self._again: dict[str, float] = {}  # when what waits is to be written though unchanged
         self._lasts: dict[str, dict[Lane, int]] = {}
 
     def heard(self, station: str, lane: Lane, last: int) -> None:
@@ -55,27 +60,35 @@ class Reports:
 
     async def flush(self, *, everything: bool = False) -> None:
         """Write what has changed and is due; while the store is away, keep it."""
-        moment = time.monotonic()
+        moment = self._monotonic()
         due = {
             station: report
             for station, report in self._newest.items()
             if everything or self._due.get(station, 0.0) <= moment
         }
-        changed = [self._changed(report) for report in due.values()]
-        if writing := [report for report in changed if report.lanes]:
+        news = [self._news(report, moment) for report in due.values()]
+        if writing := [report for report in news if report.lanes]:
             try:
                 await self._output.report(writing)
             except ClimaError:
                 return
         for station, report in due.items():
             self._due[station] = moment + INTERVAL_S
+            if self._again.get(station, 0.0) <= moment:
+                self._again[station] = moment + REPEAT_S
             self._written[station] = {each.lane: each for each in report.lanes}
             if self._newest.get(station) is report:
                 del self._newest[station]
 
-    def _changed(self, report: StationReport) -> StationReport:
+    def _news(self, report: StationReport, moment: float) -> StationReport:
+        """The lanes that have changed, and those with something to send when it is time."""
         written = self._written.get(report.station, {})
-        lanes = [each for each in report.lanes if written.get(each.lane) != each]
+        again = self._again.get(report.station, 0.0) <= moment
+        lanes = [
+            each
+            for each in report.lanes
+            if written.get(each.lane) != each or (again and each.waiting)
+        ]
         return StationReport(report.station, report.reported, lanes)
 
 

@@ -7,8 +7,9 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,16 +17,20 @@ from clima_core.errors import EXIT_FINDING, EXIT_OK, ConfigurationError, Unavail
 from clima_core.identity import DATA_SETS, Stream
 from clima_core.ranges import Ranges
 from clima_core.wire import MAX_PAIRS
-from clima_forwarder import config
-from clima_forwarder.audit import RETENTION, LaneAudit, audit, summary
+from clima_forwarder import config, operator
+from clima_forwarder.audit import LaneAudit, audit, summary
 from clima_forwarder.outputs import open_archive
-from clima_forwarder.outputs.arguments import add_store, chosen
+from clima_forwarder.outputs.arguments import chosen
 from clima_forwarder.outputs.base import Archive
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 HELP = "prove that nothing is lost and nothing doubled (exit code 1: something is)"
 
 SHOWN = 20  # ranges that are written out for people; `--json` has all
-_SETS = ("stored", "doubled", "dead", "dropped", "waiting", "expired", "gaps")
+_SETS = ("stored", "doubled", "dead", "dropped", "waiting", "missing", "expired", "unclear", "gaps")
+_RARE = {"missing": "missing", "unclear": "gap or expired"}  # and what people are told
 _STREAMS: dict[str, Stream] = {
     "weather": "w",
     "station": "s",
@@ -35,7 +40,7 @@ _STREAMS: dict[str, Stream] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    add_store(parser)
+    operator.add_operator(parser)
     parser.add_argument("--station", metavar="ID", help="this station alone")
     parser.add_argument("--json", action="store_true", help="for scripts: one array of objects")
     parser.add_argument(
@@ -45,10 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_retention,
         metavar="DATA=DAYS",
         help="how long weather, station or log records are kept, in days; 0: for ever"
-        " (default: weather=0 station=90 log=30)",
+        " (default: what the store says)",
     )
     parser.add_argument(
-        "--repair", action="store_true", help="have stations send what is missing again"
+        "--repair",
+        action="store_true",
+        help="have stations send what is missing again, and delete copies of what is stored twice",
     )
     parser.add_argument(
         "--wait",
@@ -79,8 +86,11 @@ async def _audited(arguments: argparse.Namespace) -> list[LaneAudit]:
         audited = await _look(archive, arguments)
         if arguments.station and not audited:
             raise ConfigurationError(f'--station: the store knows no "{arguments.station}"')
+        if arguments.repair and any(each.doubled for each in audited):
+            await _take_out(arguments, audited)
+            audited = await _look(archive, arguments)
         if arguments.repair and any(each.gaps for each in audited):
-            await _repair(arguments, audited)
+            await _ask_for(arguments, audited)
             deadline = time.monotonic() + arguments.wait
             while any(each.gaps for each in audited) and time.monotonic() < deadline:
                 await asyncio.sleep(1)
@@ -91,11 +101,37 @@ async def _audited(arguments: argparse.Namespace) -> list[LaneAudit]:
 
 
 async def _look(archive: Archive, arguments: argparse.Namespace) -> list[LaneAudit]:
-    retention = {**RETENTION, **dict(arguments.retention)}
+    retention = dict(arguments.retention)
     return await audit(archive, datetime.now(UTC), arguments.station, retention)
 
 
-async def _repair(arguments: argparse.Namespace, audited: Sequence[LaneAudit]) -> None:
+async def _take_out(arguments: argparse.Namespace, audited: Sequence[LaneAudit]) -> None:
+    """Delete what is stored twice but for one copy, as somebody who may."""
+    from clima_forwarder.outputs.elasticsearch import copies  # noqa: PLC0415, slow
+    from clima_forwarder.outputs.elasticsearch.connection import Connection  # noqa: PLC0415
+
+    store = operator.elasticsearch_of(operator.store(arguments, os.environ))
+    if store is None:
+        return
+    connection = Connection(store)
+    try:
+        for each in audited:
+            removed, differing = await copies.remove(
+                connection, each.station, each.lane, each.doubled
+            )
+            if removed:
+                print(f"repair: {_who(each)}: {removed} copies deleted", file=sys.stderr)
+            if differing:
+                print(
+                    f"repair: {_who(each)}: {_listed(differing)}: the copies do not say the same,"
+                    " and are left: look at them in Kibana by station.journal and event.sequence",
+                    file=sys.stderr,
+                )
+    finally:
+        await connection.close()
+
+
+async def _ask_for(arguments: argparse.Namespace, audited: Sequence[LaneAudit]) -> None:
     """Ask the forwarder for every gap; a station that is away is said, and passed over."""
     import aiohttp  # noqa: PLC0415, slow, and nothing else here needs it
 
@@ -136,6 +172,7 @@ def _plain(each: LaneAudit) -> dict[str, object]:
         "data_set": DATA_SETS[each.stream].dataset,
         "stream": each.stream,
         "reported": each.reported,
+        "ahead": each.ahead,
         "last": each.last,
         "verdict": each.verdict,
         "sound": each.sound,
@@ -147,33 +184,71 @@ def _plain(each: LaneAudit) -> dict[str, object]:
 def _show(audited: Sequence[LaneAudit]) -> None:
     """A table, and below it the ranges that somebody has to look at."""
     from rich.console import Console  # noqa: PLC0415, slow
-    from rich.table import Table  # noqa: PLC0415
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if not audited:
         console.print("nothing was ever stored or reported here")
         return
+    console.print(_table(audited))
+    for each in audited:
+        for line in _remarks(each):
+            console.print(f"{_who(each)}: {line}")
+    console.print(summary(audited))
+
+
+def _table(audited: Sequence[LaneAudit]) -> Table:
+    """A lane a line; what is rare has a column only where it occurs."""
+    from rich.table import Table  # noqa: PLC0415, slow
+
+    shown = [
+        name for name in _SETS if name not in _RARE or any(getattr(each, name) for each in audited)
+    ]
     table = Table()
     for name in ("station", "journal", "data"):
         table.add_column(name)
-    for name in ("last", *_SETS):
-        table.add_column(name, justify="right")
+    for name in ("last", *shown):
+        table.add_column(_RARE.get(name, name), justify="right")
     table.add_column("verdict")
     for each in audited:
-        sizes = (str(each.last), *(str(len(getattr(each, name)) or "") for name in _SETS))
-        colour = "green" if each.sound else "red"
+        sizes = (str(each.last), *(str(len(getattr(each, name)) or "") for name in shown))
+        colour = "red" if not each.sound else "yellow" if each.unclear else "green"
         data_set = DATA_SETS[each.stream].dataset
         verdict = f"[{colour}]{each.verdict}[/]"
         table.add_row(each.station, each.journal, data_set, *sizes, verdict)
-    console.print(table)
-    for each in audited:
-        who = f"{each.station} {each.journal} {DATA_SETS[each.stream].dataset}"
-        if each.reported is None:
-            console.print(f"{who}: never reported by the station; a lost end would not show")
-        for name in ("gaps", "doubled", "dead", "dropped"):
-            if found := getattr(each, name):
-                console.print(f"{who}: {name}: {_listed(found)}")
-    console.print(summary(audited))
+    return table
+
+
+def _remarks(each: LaneAudit) -> Iterator[str]:
+    """What a person has to know of a lane beside the numbers."""
+    if each.reported is None:
+        yield "never reported by the station; a lost end would not show"
+    elif each.ahead:
+        yield (
+            f"reported from the future, at {_minute(each.reported)}: the clock of the forwarder's"
+            " host was, or is, wrong; what waited then is not believed"
+        )
+    for name in ("gaps", "doubled", "dead", "dropped"):
+        if found := getattr(each, name):
+            yield f"{name}: {_listed(found)}"
+    if each.unclear:
+        yield (
+            f"gap or expired: {_listed(each.unclear)}: nothing that is left is as old as its"
+            " retention, so these may be lost, or older than that"
+        )
+    if each.missing and each.reported and each.spoke:
+        yield (
+            f"missing: {_listed(each.missing)}: the card of journal {each.journal} has not spoken"
+            f" since {_minute(each.reported)}, though the station has, at {_minute(each.spoke)};"
+            " they are on that card, or lost"
+        )
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _who(each: LaneAudit) -> str:
+    return f"{each.station} {each.journal} {DATA_SETS[each.stream].dataset}"
 
 
 def _listed(ranges: Ranges) -> str:

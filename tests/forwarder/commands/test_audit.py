@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -22,11 +23,13 @@ from tests.forwarder.outputs.stores import START, documents
 LANE = Lane("0123456789ab", "w")
 
 
-async def _store(path: Path, sequences: list[int], last: int) -> Output:
+async def _store(
+    path: Path, sequences: list[int], last: int, age: timedelta = timedelta(hours=1)
+) -> Output:
     output = open_output(sqlite.Options(path=path))
     await output.open()
     await output.create(documents("roof", LANE, sequences))
-    reported = datetime.now(UTC) - timedelta(hours=1)
+    reported = datetime.now(UTC) - age
     lanes = [LaneReport(*LANE, 1, last, START)]
     await output.report([StationReport("roof", reported, lanes)])
     return output
@@ -73,6 +76,73 @@ def test_a_whole_store_is_exit_code_0(tmp_path: Path) -> None:
 
     asyncio.run(fill())
     assert EXIT_OK == main(["audit", "--database", str(path)])
+
+
+def test_a_report_from_the_future_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody's clock was ahead; the readings themselves may be all there."""
+    path = tmp_path / "ahead.sqlite"
+
+    async def fill() -> None:
+        await (await _store(path, [1, 2], 2, timedelta(days=-30))).close()
+
+    asyncio.run(fill())
+    assert EXIT_OK == main(["audit", "--database", str(path)])
+    said = capsys.readouterr().out
+    assert "roof 0123456789ab clima.weather: reported from the future, at " in said
+    assert EXIT_OK == main(["audit", "--database", str(path), "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["ahead"]
+
+
+def test_what_may_have_expired_or_not_is_said_as_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody can tell; of readings it would be exit code 1."""
+    path, now = tmp_path / "doubtful.sqlite", datetime.now(UTC)
+    health = Lane(LANE.journal, "s")
+    young = now - timedelta(days=3)
+
+    async def fill() -> None:
+        output = await _store(path, [], 0)
+        await output.create(
+            [msgspec.structs.replace(d, timestamp=young) for d in documents("roof", health, [5, 6])]
+        )
+        await output.report([StationReport("roof", now, [LaneReport(*health, 1, 6, START)])])
+        await output.close()
+
+    asyncio.run(fill())
+    command = ["audit", "--database", str(path)]
+    assert EXIT_OK == main([*command, "--retention", "station=90"])
+    said = capsys.readouterr().out
+    assert "roof 0123456789ab clima.station: gap or expired: 1-4: " in said
+    assert "2 stored, 0 lost, 4 lost or expired, 0 doubled" in said
+    assert EXIT_FINDING == main(command)
+
+
+def test_a_card_that_fell_silent_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what it held, since when it says nothing, and exit code 1: somebody has to look."""
+    path, now = tmp_path / "silent.sqlite", datetime.now(UTC)
+
+    async def fill() -> None:
+        output = await _store(path, [1, 2], 2)
+        silent = LaneReport("ba9876543210", "w", 1, 9, START, [(5, 9)])
+        await output.create(documents("roof", silent.lane, [1, 2, 3, 4]))
+        await output.report([StationReport("roof", now - timedelta(days=9), [silent])])
+        await output.close()
+
+    asyncio.run(fill())
+    assert EXIT_FINDING == main(["audit", "--database", str(path)])
+    said = " ".join(capsys.readouterr().out.split())
+    since = f"{now - timedelta(days=9):%Y-%m-%d %H:%M} UTC"
+    card = f"the card of journal ba9876543210 has not spoken since {since}"
+    assert f"roof ba9876543210 clima.weather: missing: 5-9: {card}" in said
+    assert "6 stored, 0 lost, 5 missing, 0 doubled" in said
+    assert EXIT_FINDING == main(["audit", "--database", str(path), "--json"])
+    lanes = json.loads(capsys.readouterr().out)
+    assert [[], [[5, 9]]] == [lane["ranges"]["missing"] for lane in lanes]
 
 
 @pytest.mark.parametrize(
