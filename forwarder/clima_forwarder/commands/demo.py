@@ -200,9 +200,9 @@ def _next(stage: Stage, arguments: argparse.Namespace) -> str:
     """Where the data lies, and what to try with it."""
     clima = _shown(Path(sys.argv[0]).absolute()) if Path(sys.argv[0]).name == "clima" else "clima"
     given = f"--config {_shown(stage.forwarder)}"
-    store = arguments.url if arguments.output == "elasticsearch" else _shown(stage.folder)
+    data = f" (the data: in {arguments.url})" if arguments.output == "elasticsearch" else ", data"
     return (
-        f"The data lies in {store}; configurations, keys and logs in {_shown(stage.folder)}.\n"
+        f"In {_shown(stage.folder)}: configurations, keys, logs{data}.\n"
         "Try next:\n"
         f"  {clima} audit {given}\n"
         f"  {clima} readings {given} --station {stage.parts[0].id} --every 1d\n"

@@ -8,7 +8,7 @@ import os
 
 from clima_core import logs
 from clima_core.errors import EXIT_OK
-from clima_forwarder import config
+from clima_forwarder import config, shipping
 from clima_forwarder.cli import add_config
 from clima_forwarder.forwarder import serve
 
@@ -23,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT."""
     configured = config.load(arguments.config, os.environ)
-    logs.setup(configured.log.level)
-    # ZeroMQ needs a loop that can watch descriptors: on Windows that is not the default one.
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(serve(configured))
+    with shipping.processors(configured.log.logstash) as shipped:
+        logs.setup(configured.log.level, extra=shipped)
+        # ZeroMQ needs a loop that can watch descriptors: on Windows that is not the default one.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(serve(configured))
     return EXIT_OK
