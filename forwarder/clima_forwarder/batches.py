@@ -34,6 +34,7 @@ MOST_BYTES_IN_HAND = 24 * 1024 * 1024
 RECORD_OVERHEAD_BYTES = 500  # what a record takes here beside its own bytes
 CREDIT = 4  # batches that a station may have in flight when there is room
 RETRY_BUSY_S, RETRY_AHEAD_S, RETRY_STORE_S, RETRY_FAULT_S = 2.0, 30.0, 5.0, 60.0
+RETRY_LETTERS_S = 60.0
 
 Answer = Callable[[bytes, wire.FromForwarder], None]
 
@@ -111,7 +112,7 @@ class Batches:
             log.exception("delivery_failed", station=session.station)
         finally:
             self._let_go(session, header)
-        if done is None:
+        if done is None:  # to answer twice for what is settled already does no harm
             text = "a fault in the forwarder; its log says more"
             self._send_back(session, header, "fault", text, RETRY_FAULT_S)
         else:
@@ -137,7 +138,11 @@ class Batches:
             self._nack(session, header, ahead, "clock_ahead", text, RETRY_AHEAD_S)
             self._metrics.records.labels("ahead").inc(len(ahead))
         return await self._delivery.deliver(
-            session, header.lane, sorted_.documents, sorted_.letters
+            session,
+            header.lane,
+            sorted_.documents,
+            sorted_.letters,
+            lambda part: self._delivered(session, header, part),
         )
 
     # -- answers ---------------------------------------------------------------------------
@@ -149,6 +154,9 @@ class Batches:
             text = "the store has another record under this identity"
             self._nack(session, header, done.conflict, "conflict", text, action="conflict")
             log.error("identity_conflict", station=session.station, sequences=str(done.conflict))
+        if done.later:
+            text = "it cannot be stored, nor kept as a dead letter just now"
+            self._nack(session, header, done.later, "store_unavailable", text, RETRY_LETTERS_S)
         settled = done.stored | Ranges.of(letter.sequence for letter in done.dead)
         for start in range(0, len(settled.pairs), wire.MAX_PAIRS):
             part = list(settled.pairs[start : start + wire.MAX_PAIRS])

@@ -9,7 +9,24 @@ from pathlib import Path
 
 from clima_core import commandline
 
-COMMANDS = ("demo", "forward", "stations", "watch", "readings", "audit", "sample-config")
+COMMANDS = (
+    "demo",
+    "forward",
+    "stations",
+    "watch",
+    "readings",
+    "audit",
+    "doctor",
+    "provision",
+    "backup",
+    "restore",
+    "rotate",
+    "sample-config",
+    "dashboards",
+    "init",
+    "password",
+    "demo-stations",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from clima_core import configuration
-from clima_forwarder.outputs import elasticsearch, sqlite
+from clima_forwarder import shipping
+from clima_forwarder.outputs import Options, sqlite
 
 ENVIRONMENT_PREFIX = "CLIMA_FORWARDER"
 STATE = Path.home() / ".clima"
@@ -22,7 +23,6 @@ Address = Annotated[
         description='an address such as "tcp://*:5570"',
     ),
 ]
-Output = sqlite.Options | elasticsearch.Options
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +36,15 @@ class Stations(Table, frozen=True):
     directory: Path = STATE / "stations"  # a certificate for each; see `clima stations`
     key_file: Path = STATE / "forwarder.key"  # made at the first start
     heartbeat_s: Annotated[float, Meta(ge=0.1, le=600)] = 15.0
+
+
+class Pairing(Table, frozen=True):
+    """Where stations ask to be let in (docs/pairing.md); open to anybody, and strictly bounded."""
+
+    enabled: bool = True
+    listen: Address = "tcp://*:5573"
+    stations_port: Annotated[int, Meta(ge=1, le=65535)] | None = None  # where they see `stations`
+    advertise: bool = True  # by mDNS
 
 
 class Feed(Table, frozen=True):
@@ -61,13 +70,15 @@ class Log(Table, frozen=True):
     """What the forwarder says of itself."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    logstash: shipping.Options | None = None
 
 
 class Configuration(Table, frozen=True):
     """The whole file."""
 
     stations: Stations = Stations()
-    output: Output = sqlite.Options()
+    pairing: Pairing = Pairing()
+    output: Options = sqlite.Options()
     feed: Feed = Feed()
     http: Http = Http()
     limits: Limits = Limits()

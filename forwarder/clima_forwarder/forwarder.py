@@ -22,6 +22,9 @@ from clima_forwarder.http import Http
 from clima_forwarder.metrics import Metrics
 from clima_forwarder.outputs import open_output
 from clima_forwarder.outputs.base import Output
+from clima_forwarder.pairing.advertisement import Advertisement
+from clima_forwarder.pairing.endpoint import Endpoint
+from clima_forwarder.pairing.requests import Requests
 from clima_forwarder.router import Router
 from clima_forwarder.stations import Stations
 
@@ -76,15 +79,37 @@ async def serve(config: Configuration) -> None:
         http = Http(router, health, metrics)
         opened.push_async_callback(http.close)
         url = await http.open(config.http.host, config.http.port)
+        pairing = await _open_pairing(opened, config, pair.public, router.address)
         log.info(
             "forwarder_started",
             listen=router.address,
             feed=feed.address,
             http=url,
+            pairing=pairing,
             public_key=pair.public,
         )
         await _until_stopped(stopped, output, health, config.limits.memory_bytes)
     log.info("forwarder_stopped")
+
+
+async def _open_pairing(
+    opened: AsyncExitStack, config: Configuration, public: str, listen: str
+) -> str:
+    """Have stations ask to be let in, where that is wanted; returns where."""
+    if not config.pairing.enabled:
+        return ""
+    endpoint = Endpoint(
+        Requests(config.stations.directory),
+        bytes.fromhex(keys.hexadecimal(public)),
+        config.pairing.stations_port or int(listen.rpartition(":")[2]),
+    )
+    opened.push_async_callback(endpoint.close)
+    endpoint.open(config.pairing.listen)
+    if config.pairing.advertise and endpoint.address:
+        advertisement = Advertisement(int(endpoint.address.rpartition(":")[2]))
+        opened.push_async_callback(advertisement.stop)
+        await advertisement.start()
+    return endpoint.address
 
 
 async def _until_stopped(

@@ -1,7 +1,8 @@
 """What is wrong, set where it goes wrong, and told to whoever asks.
 
 `/readyz` says it, the log says each change once, and the credit that stations get follows it:
-while the store does not take anything, none is given, so that nothing piles up here.
+while the store does not take anything, none is given, so that nothing piles up here. That it
+takes no dead letters alone is said as well, and costs nobody any credit: readings go on.
 """
 
 from __future__ import annotations
@@ -47,6 +48,18 @@ class Health:
         if self.store_is_open and self.problems.pop("store", None) is not None:
             log.info("store_available")
             self._tell()
+
+    def letters_failed(self, reason: str) -> None:
+        """The store keeps no dead letters, whatever else it takes."""
+        new = "dead letters" not in self.problems
+        self.problems["dead letters"] = reason
+        if new:
+            log.warning("dead_letters_not_kept", reason=reason)
+
+    def letters_kept(self) -> None:
+        """The store has kept dead letters."""
+        if self.problems.pop("dead letters", None) is not None:
+            log.info("dead_letters_kept")
 
     def _tell(self) -> None:
         for listener in self._listeners:

@@ -33,6 +33,12 @@ class Metrics:
             "Times that two live connections used one station's key",
             registry=self.registry,
         )
+        self.started = Gauge(
+            "clima_start_time_seconds",
+            "When it started, and read its configuration",
+            registry=self.registry,
+        )
+        self.started.set_to_current_time()
         self.sessions = Gauge("clima_sessions", "Open sessions", registry=self.registry)
         self.in_delivery = Gauge(
             "clima_batches_in_delivery", "Batches not yet stored", registry=self.registry

@@ -20,7 +20,7 @@ import zmq
 
 from clima_core import wire
 from clima_core.errors import ClimaError, ProtocolError, UnavailableError
-from clima_core.identity import Lane
+from clima_core.identity import STREAMS, Lane
 from clima_core.keys import KeyPair
 from clima_core.ranges import Ranges
 from clima_forwarder.admission import Admission, bound_socket
@@ -28,7 +28,7 @@ from clima_forwarder.batches import RETRY_BUSY_S, RETRY_STORE_S, Batches
 from clima_forwarder.feed import Feed
 from clima_forwarder.health import Health
 from clima_forwarder.metrics import Metrics
-from clima_forwarder.outputs.base import Output
+from clima_forwarder.outputs.base import Highest, Output
 from clima_forwarder.readable import Readable
 from clima_forwarder.reports import Reports
 from clima_forwarder.sessions import SESSIONS_PER_KEY, Session, Sessions
@@ -141,7 +141,8 @@ class Router:
                     self._metrics.live.inc()
             case wire.Ping():
                 self._reports.put(station, message.lanes)
-                self._answer(routing_id, wire.Pong(datetime.now(UTC), self._batches.credit))
+                pong = wire.Pong(datetime.now(UTC), self._batches.credit, asked=message.time)
+                self._answer(routing_id, pong)
 
     def _refuse_message(self, station: str, error: ProtocolError) -> None:
         self._metrics.messages_refused.labels("protocol").inc()
@@ -205,12 +206,18 @@ class Router:
         self._answer(routing_id, welcome)
 
     async def _seen(self, station: str, hello: wire.Hello) -> list[wire.Seen]:
+        """What was seen of the station's journals: stored, or still on its way to the store."""
         journals = list(dict.fromkeys(report.journal for report in hello.lanes))
+        attempts = self.sessions.attempts_of(station)
         seen = []
         for journal in journals[:JOURNALS_ASKED]:
-            for stream, highest in (await self._output.highest(station, journal)).items():
-                self._reports.heard(station, Lane(journal, stream), highest.reported)
-                seen.append(wire.Seen(journal, stream, highest.stored))
+            known = await self._output.highest(station, journal)
+            for stream in STREAMS:
+                lane, highest = Lane(journal, stream), known.get(stream, Highest())
+                if highest.reported:
+                    self._reports.heard(station, lane, highest.reported)
+                if last := max(highest.stored, attempts.highest(lane)):
+                    seen.append(wire.Seen(journal, stream, last))
         return seen
 
     def _refuse(self, routing_id: bytes, code: str, text: str, retry_after_s: float = 60.0) -> None:

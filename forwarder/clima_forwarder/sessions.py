@@ -46,6 +46,10 @@ class Attempts:
         if len(self._lanes) > MOST_LANES:
             self._lanes, self._everything = {}, True
 
+    def highest(self, lane: Lane) -> int:
+        """The highest sequence that was attempted, as far as it is known."""
+        return self._lanes.get(lane, Ranges()).last or 0
+
     def of(self, lane: Lane, sequences: Ranges) -> Ranges:
         """Those of `sequences` that may have been attempted."""
         return sequences if self._everything else sequences & self._lanes.get(lane, Ranges())

@@ -20,15 +20,16 @@ from tests.forwarder.client import TIMEOUT_S, Client
 COMMAND = (sys.executable, "-W", "error::ResourceWarning", "-m", "clima_forwarder", "forward")
 
 
-def configuration(folder: Path, **changes: str) -> Path:
+def configuration(folder: Path, *, heartbeat_s: str = "0.5", **changes: str) -> Path:
     """A configuration file in the folder; `changes` are whole tables, by name."""
     tables = {
         "stations": f"""
             listen = "tcp://127.0.0.1:0"
             directory = "{folder / "stations"}"
             key_file = "{folder / "forwarder.key"}"
-            heartbeat_s = 0.5
+            heartbeat_s = {heartbeat_s}
         """,
+        "pairing": 'listen = "tcp://127.0.0.1:0"\nadvertise = false',
         "feed": 'address = "tcp://127.0.0.1:0"',
         "http": "port = 0",
         "output": f"""

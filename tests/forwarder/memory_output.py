@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from clima_core.errors import UnavailableError
 from clima_core.identity import Lane, Stream, event_id
+from clima_core.ranges import Ranges
 from clima_core.wire import StationReport
-from clima_forwarder.outputs.base import DeadLetter, Document, Found, Highest, Result
+from clima_forwarder.outputs.base import Confirmed, DeadLetter, Document, Found, Highest, Result
 
 Key = tuple[str, Lane, int]
 
@@ -24,6 +25,7 @@ class MemoryOutput:
         self.before_create: Callable[[], None] = lambda: None
         self.after_create: Callable[[], None] = lambda: None
         self.verdict: Callable[[Document], Result | None] = lambda document: None
+        self.on_the_way: list[Callable[[Ranges], Confirmed]] = []  # answers of `confirmed`
 
     @property
     def stored(self) -> list[str]:
@@ -54,6 +56,11 @@ class MemoryOutput:
             return Result("exists")
         self.indices[-1][key] = document.body
         return Result("stored")
+
+    async def confirmed(
+        self, _station: str, _lane: Lane, sequences: Ranges, _since: float, /
+    ) -> Confirmed:
+        return self.on_the_way.pop(0)(sequences)
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Result]:
         results = []

@@ -164,7 +164,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STEPS, max_size=30), st.integers(0, 2**32))
 def test_whatever_happens_each_record_is_stored_exactly_once(
     steps: Sequence[Step], seed: int
@@ -296,6 +296,45 @@ def test_what_all_stations_have_in_hand_is_bounded() -> None:
         await station.batches.close(patience_s=0)
 
     instant.run(run())
+
+
+class NoLetters(MemoryOutput):
+    """Keeps no dead letters before it is mended."""
+
+    mended = False
+
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> list[Result]:
+        if self.mended:
+            return await super().dead_letter(letters)
+        return [Result("retry", "blocked")] * len(letters)
+
+
+def test_dead_letters_that_cannot_be_kept_hold_up_nobodys_readings() -> None:
+    """Each of a station's batches has one: it is sent back, and the readings are stored."""
+
+    async def run() -> tuple[Station, NoLetters]:
+        output = NoLetters()
+        station = Station(output)
+        for first in range(1, 2 * CREDIT, 2):
+            station.batches.take(station.open[0], *packed(first, [b"no record", body(first + 1)]))
+        for _ in range(60):
+            await asyncio.sleep(1)
+        assert (0, CREDIT) == (station.batches.in_hand, station.batches.credit)
+        station.send(30, 3)
+        await station.idle()
+        assert Ranges([(30, 32)]) == station.acknowledged.between(30, 32)
+        output.mended = True
+        station.batches.take(station.open[0], *packed(1, [b"no record"]))
+        await station.idle()
+        assert 1 in station.acknowledged
+        return station, output
+
+    station, output = instant.run(run())
+    nacks = [answer for answer in station.answers if isinstance(answer, wire.Nack)]
+    back = Ranges(pair for nack in nacks if nack.action == "retry" for pair in nack.ranges)
+    assert Ranges.of([1, 3, 5, 7, 8]) == back  # 8 is unfit too
+    assert {"store_unavailable"} == {nack.code for nack in nacks if nack.action == "retry"}
+    assert [1] == [sequence for _, _, sequence in output.letters]
 
 
 class Broken(MemoryOutput):

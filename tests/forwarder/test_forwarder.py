@@ -88,7 +88,8 @@ async def test_it_stops_with_a_station_connected_and_sending(tmp_path: Path) -> 
                 sent += 100
 
         sending = asyncio.create_task(keep_sending())
-        await until(lambda: sent >= 500)
+        await until(lambda: sending.done() or sent >= 500)
+        assert not sending.done(), sending.exception()
         assert EXIT_OK == await running.stop()
         sending.cancel()
         assert "Traceback" not in running.said

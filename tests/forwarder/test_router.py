@@ -35,11 +35,13 @@ class Gated(MemoryOutput):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = asyncio.Event()
+        self.gate, self.create_gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
+        self.create_gate.set()
 
     async def create(self, documents: Sequence[Document]) -> list[Result]:
         await self.gate.wait()
+        await self.create_gate.wait()
         return await super().create(documents)
 
     async def highest(self, station: str, journal: str) -> dict[Stream, Highest]:
@@ -84,14 +86,29 @@ async def test_welcome_says_what_the_store_has_seen(tmp_path: Path) -> None:
         assert [wire.Seen(JOURNAL, "w", 9)] == (await station.open(lasts)).seen
 
 
+async def test_welcome_says_what_is_on_its_way_to_the_store(tmp_path: Path) -> None:
+    """A card that lied about its sync is found out although the store has nothing yet."""
+    output = Gated()
+    async with forwarder(tmp_path, output) as running, running.client() as station:
+        await station.open()
+        output.create_gate.clear()
+        await station.records(1, 9)
+        await station.ping()  # by now it is in delivery
+        assert [wire.Seen(JOURNAL, "w", 9)] == (await station.open({LANE: 5})).seen
+        output.create_gate.set()
+
+
 async def test_a_ping_is_answered_with_time_and_credit(tmp_path: Path) -> None:
-    """The station measures its clock by it."""
+    """The station measures its clock by it: so it says which PING it answers."""
     async with forwarder(tmp_path) as running, running.client() as station:
         await station.open()
         before = datetime.now(UTC)
         pong = await station.ping()
         assert before <= pong.time <= datetime.now(UTC)
         assert CREDIT == pong.credit
+        for asked in (before - timedelta(days=9999), datetime(1970, 1, 1, 0, 0, 0, 1, UTC)):
+            await station.say(wire.Ping(asked))
+            assert asked == (await station.expect(wire.Pong)).asked
 
 
 async def test_a_live_reading_is_published_at_once(tmp_path: Path) -> None:
@@ -113,7 +130,7 @@ async def test_a_live_reading_is_published_at_once(tmp_path: Path) -> None:
 
 async def test_reports_reach_the_store(tmp_path: Path) -> None:
     """Those of HELLO, and those of each PING; a PING without takes nothing back."""
-    async with forwarder(tmp_path, heartbeat_s=0.05) as running, running.client() as station:
+    async with forwarder(tmp_path, heartbeat_s=1.0) as running, running.client() as station:
         await station.open({LANE: 3})
         await station.ping()
         await until(lambda: running.output.last_reports)
@@ -440,7 +457,7 @@ async def test_a_squatted_routing_id_shuts_nobody_out(tmp_path: Path) -> None:
             await serves(running, "third")
             await roof.ping()
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(squatter.receive(), 0)
+                await asyncio.wait_for(squatter.receive(), 0.5)
 
 
 async def test_two_devices_with_one_key_raise_the_alarm_and_are_both_served(
@@ -545,7 +562,7 @@ async def test_a_frame_that_is_too_large_cuts_the_peer(tmp_path: Path) -> None:
 
 async def test_an_expired_session_begins_anew(tmp_path: Path) -> None:
     """Silent for some heartbeats it is forgotten; its next message is answered with RESTART."""
-    async with forwarder(tmp_path, heartbeat_s=0.05) as running, running.client() as station:
+    async with forwarder(tmp_path, heartbeat_s=0.5) as running, running.client() as station:
         await station.open()
         await until(lambda: not len(running.router.sessions))
         await station.records(1, 1)

@@ -97,6 +97,7 @@ def set_up(folder: Path, output: str, speed: str, simulated_stations: int) -> St
     forwarder.write_text(
         f'[stations]\nlisten = "tcp://127.0.0.1:{listen}"\ndirectory = "stations"\n'
         f'key_file = "forwarder.key"\nheartbeat_s = 2.0\n\n[output]\n{output}\n'
+        "[pairing]\nenabled = false\n\n"
         f'[feed]\naddress = "tcp://127.0.0.1:{feed}"\n\n[http]\nport = {http}\n',
         "utf-8",
     )
@@ -108,6 +109,7 @@ def set_up(folder: Path, output: str, speed: str, simulated_stations: int) -> St
         path = folder / f"{station}.toml"
         path.write_text(
             f"{config}\n[sampling]\nspeed = {_speed(speed)}\ninterval_s = {SIMULATED_STEP_S}\n\n"
+            '[clock]\ntrust = "system"\n\n'
             f'[spool]\ndirectory = "{station}"\n\n[identity]\nkey_file = "{station}/agent.key"\n\n'
             f'[[forwarders]]\naddress = "tcp://127.0.0.1:{listen}"\n'
             f"public_key = {json.dumps(pair.public)}\n",
