@@ -21,12 +21,14 @@ PACKAGES = {
     "clima_agent": ROOT / "agent/clima_agent",
     "clima_forwarder": ROOT / "forwarder/clima_forwarder",
     "clima_elk": ROOT / "elk/clima_elk",
+    "clima_dashboards": ROOT / "kibana-dashboards/clima_dashboards",
 }
 MAY_IMPORT = {
     "clima_core": {"clima_core"},
     "clima_agent": {"clima_core", "clima_agent"},
-    "clima_forwarder": {"clima_core", "clima_forwarder", "clima_elk"},
+    "clima_forwarder": {"clima_core", "clima_forwarder", "clima_elk", "clima_dashboards"},
     "clima_elk": {"clima_core", "clima_elk"},
+    "clima_dashboards": {"clima_core", "clima_elk", "clima_dashboards"},
 }
 MOST_LINES = 400
 

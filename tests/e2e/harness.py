@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -173,6 +174,10 @@ class Station(Part):
         total_file.with_suffix(".new").write_text(str(total))
         total_file.with_suffix(".new").replace(total_file)
 
+    def end_never(self) -> None:
+        """Readings go on, whatever was said before."""
+        witness.total_file(self.witness).unlink(missing_ok=True)
+
     def finish(self, more: int = 30, timeout_s: float = PATIENCE_S) -> None:
         """A few more readings, and it ends by itself when everything is delivered."""
         self.end_after(len(self.read) + more)
@@ -202,11 +207,13 @@ class Site:
         self.store = store
         self.stations: list[Station] = []
         self._listen, self._http, feed = free_port(), free_port(), free_port()
+        self.pairing_port = free_port()
         self._key = keys.load_or_create(folder / "forwarder.key")
         self.config = folder / "forwarder.toml"
         self.config.write_text(
             f'[stations]\nlisten = "tcp://127.0.0.1:{self._listen}"\ndirectory = "stations"\n'
             'key_file = "forwarder.key"\nheartbeat_s = 0.5\n\n'
+            f'[pairing]\nlisten = "tcp://127.0.0.1:{self.pairing_port}"\nadvertise = false\n\n'
             f"[output]\n{store.options}\n{store_options}\n\n"
             f'[feed]\naddress = "tcp://127.0.0.1:{feed}"\n\n[http]\nport = {self._http}\n'
         )
@@ -245,6 +252,7 @@ class Site:
         config.write_text(
             f'[station]\nid = "{identifier}"\n\n'
             f"[sampling]\ninterval_s = 1\nspeed = {pace}\nhealth_interval_s = 5\n\n"
+            '[clock]\ntrust = "system"\n\n'
             f'[spool]\ndirectory = "spool"\ncommit_window_s = 0.2\n{more}\n\n'
             '[identity]\nkey_file = "agent.key"\n\n'
             f'[[forwarders]]\naddress = "tcp://127.0.0.1:{port or self._listen}"\n'
@@ -277,6 +285,16 @@ class Site:
                 return True
         except OSError:
             return False
+
+    def problem(self) -> str:
+        """Why `/readyz` says that it is not ready; empty when it is, or does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._http}/readyz", timeout=2):
+                return ""
+        except urllib.error.HTTPError as answer:
+            return "; ".join(json.loads(answer.read())["problems"].values())
+        except OSError:
+            return ""
 
     def close(self) -> None:
         """Kill whatever still runs."""

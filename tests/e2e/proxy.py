@@ -81,13 +81,18 @@ class Proxy:
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
+        try:
             while data := source.recv(65536):
                 self._passing.wait()
                 time.sleep(self._delay_s)
                 sink.sendall(data)
             self._passing.wait()
             sink.shutdown(socket.SHUT_WR)
+        except ConnectionResetError:  # one end was killed: the other is told
+            self._passing.wait()
+            _reset(sink)
+        except OSError:
+            pass
 
     def _drop(self, *, both: bool) -> None:
         links = list(self._links)

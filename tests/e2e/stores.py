@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,9 @@ class Store(Protocol):
     def readings(self, station: str) -> list[tuple[str, float | None]]:
         """Time and value of each stored reading, as often as it is stored."""
 
+    def documents(self, station: str) -> list[dict[str, Any]]:
+        """Each stored reading, whole."""
+
     def delete(self, station: str, sequences: Sequence[int]) -> None:
         """Take readings out behind the forwarder's back."""
 
@@ -40,6 +43,9 @@ class SqliteStore:
         return f'type = "sqlite"\npath = {json.dumps(str(self._path))}'
 
     def readings(self, station: str) -> list[tuple[str, float | None]]:
+        return list(map(_reading, self.documents(station)))
+
+    def documents(self, station: str) -> list[dict[str, Any]]:
         if not self._path.exists():
             return []
         with closing(sqlite3.connect(self._path, timeout=30)) as connection:
@@ -48,7 +54,7 @@ class SqliteStore:
                 " WHERE station = ? AND stream = 'w'",
                 (station,),
             ).fetchall()
-        return [_reading(json.loads(body)) for (body,) in bodies]
+        return [json.loads(body) for (body,) in bodies]
 
     def delete(self, station: str, sequences: Sequence[int]) -> None:
         with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
@@ -62,31 +68,38 @@ class SqliteStore:
 class ElasticsearchStore:
     """A real Elasticsearch; the forwarder may be sent another way to it by `url`."""
 
-    def __init__(self, server: Server, url: str | None = None) -> None:
+    def __init__(self, server: Server, url: str | None = None, timeout_s: float = 30.0) -> None:
         self.server = server
         self._url = url or server.url
+        self._timeout_s = timeout_s  # a busy machine needs many: few where it is to be silent
 
     @property
     def options(self) -> str:
-        return f'type = "elasticsearch"\nurl = "{self._url}"\ntimeout_s = 2'
+        return f'type = "elasticsearch"\nurl = "{self._url}"\ntimeout_s = {self._timeout_s}'
 
     def readings(self, station: str) -> list[tuple[str, float | None]]:
+        fields = ["@timestamp", "weather.air_temperature"]
+        return list(map(_reading, self._hits(station, fields)))
+
+    def documents(self, station: str) -> list[dict[str, Any]]:
+        return list(self._hits(station, ["*"]))
+
+    def _hits(self, station: str, fields: list[str]) -> Iterator[dict[str, Any]]:
         self.server.request("POST", f"/{WEATHER}/_refresh?ignore_unavailable=true")
-        found: list[tuple[str, float | None]] = []
         body: dict[str, Any] = {
             "size": PAGE,
             "query": {"term": {"station.id": station}},
             "sort": ["@timestamp", "_index", "station.journal", "event.sequence"],
-            "_source": ["@timestamp", "weather.air_temperature"],
+            "_source": fields,
         }
         while True:
             answer = self.server.request(
                 "POST", f"/{WEATHER}/_search?ignore_unavailable=true", body
             )
             hits = answer["hits"]["hits"]
-            found += (_reading(hit["_source"]) for hit in hits)
+            yield from (hit["_source"] for hit in hits)
             if len(hits) < PAGE:
-                return found
+                return
             body["search_after"] = hits[-1]["sort"]
 
     def delete(self, station: str, sequences: Sequence[int]) -> None:

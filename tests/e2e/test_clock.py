@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.e2e.harness import Site, lanes_of
-
-LIBRARY = "libfaketimeMT.so.1"  # Debian: apt install faketime
-
-
-@pytest.fixture
-def faketime() -> str:
-    """The library that shifts a process's clock."""
-    found = next(Path("/usr/lib").rglob(LIBRARY), None)
-    if found is None:
-        missing("faketime", f"no {LIBRARY}: it comes with the package faketime")
-    return str(found)
 
 
 @pytest.mark.slow

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,28 +30,30 @@ class Killer:
         self._site = site
         self._store = store
         self._random = random.Random(seed)
-        self._restart: threading.Thread | None = None
+        self._starter = ThreadPoolExecutor(1)
+        self._restart: Future[None] | None = None
 
     def run(self, kills: int, of_elasticsearch: int, rollovers: int) -> None:
         """So many kills in all, those of Elasticsearch and the rollovers spread among them."""
         spread = [round((n + 0.5) * kills / of_elasticsearch) for n in range(of_elasticsearch)]
         rolled = [round((n + 0.5) * kills / rollovers) + 1 for n in range(rollovers)]
-        for number in range(kills):
-            if number in spread:
-                self._kill_elasticsearch(self._store.server)
-            else:
-                self._kill_one()
-            if number in rolled:
-                self.settle()
-                self._store.rollover()
-            # Paced, not waited for: a kill must be able to strike at any moment of a start.
-            time.sleep(self._random.uniform(0.05, 1.6))
-        self.settle()
+        with self._starter:
+            for number in range(kills):
+                if number in spread:
+                    self._kill_elasticsearch(self._store.server)
+                else:
+                    self._kill_one()
+                if number in rolled:
+                    self.settle()
+                    self._store.rollover()
+                # Paced, not waited for: a kill must be able to strike at any moment of a start.
+                time.sleep(self._random.uniform(0.05, 1.6))
+            self.settle()
 
     def settle(self) -> None:
-        """Until Elasticsearch is back, if it was killed."""
+        """Until Elasticsearch is back, if it was killed; raises what kept it from starting."""
         if self._restart is not None:
-            self._restart.join()
+            self._restart.result()
 
     def _kill_one(self) -> None:
         part = self._random.choice([self._site.forwarder, *self._site.stations])
@@ -62,8 +64,7 @@ class Killer:
         """The others go on dying while it starts again."""
         self.settle()
         server.kill()
-        self._restart = threading.Thread(target=server.start)
-        self._restart.start()
+        self._restart = self._starter.submit(server.start)
 
 
 def survive(

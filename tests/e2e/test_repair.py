@@ -50,8 +50,9 @@ def test_what_vanishes_from_the_store_shows_and_comes_back(site: Site, station: 
 
     witness_total = read + 50
     roof.end_after(10**9)
+    opened = len(roof.events("session_opened"))
     roof.start()
-    roof.wait_for("session_opened", 2)
+    roof.wait_for("session_opened", opened + 1)
     code, lanes = site.audit("--repair", "--station", station)
     assert (0, 0) == (code, lanes_of(lanes)["gaps"])
     roof.end_after(max(witness_total, len(roof.read) + 50))

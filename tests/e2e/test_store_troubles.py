@@ -26,7 +26,7 @@ def stand_in(store: ElasticsearchStore) -> Iterator[StandIn]:
 @pytest.fixture
 def site(tmp_path: Path, store: ElasticsearchStore, stand_in: StandIn) -> Iterator[Site]:
     """Its forwarder knows the stand-in alone."""
-    made = Site(tmp_path, ElasticsearchStore(store.server, stand_in.url))
+    made = Site(tmp_path, ElasticsearchStore(store.server, stand_in.url, timeout_s=5.0))
     yield made
     made.close()
 

@@ -24,7 +24,7 @@ from clima_core import keys, wire
 from clima_core.identity import STREAMS, Lane
 from clima_core.ranges import Ranges
 from tests.forwarder.client import JOURNAL, LANE, TIMEOUT_S, Client, record
-from tests.forwarder.daemon import Daemon, daemon
+from tests.forwarder.daemon import Daemon, configuration, daemon
 from tests.forwarder.running import until
 
 pytestmark = [
@@ -215,7 +215,8 @@ async def attack(peer: Client, script: Sequence[Frames]) -> None:
 @pytest.mark.timeout(180)
 async def test_an_honest_station_is_served_whatever_others_send(tmp_path: Path) -> None:
     """With a valid key and without: stored = sent, none lost, none doubled, memory bounded."""
-    async with daemon(tmp_path) as running:
+    config = configuration(tmp_path, heartbeat_s="30")  # the honest station never says PING
+    async with daemon(tmp_path, config) as running:
         reading = asyncio.create_task(drain(running))
         honest = Honest(running)
         async with honest.client:
@@ -276,7 +277,6 @@ def fuzz(running: Daemon) -> int:
 
     round_of = settings(
         max_examples=20,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
