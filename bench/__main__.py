@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bench import figures
 
-PARTS = ("backlog", "reading", "memory", "disk", "feed", "stations")
-NAMED_ONLY = ("audit",)  # takes long, and an Elasticsearch
+PARTS = ("backlog", "reading", "memory", "station", "disk", "feed", "stations")
+NAMED_ONLY = ("audit", "logstash")  # these take long, and an Elasticsearch
 
 
 def main() -> int:

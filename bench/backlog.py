@@ -50,6 +50,7 @@ def _run(folder: Path, number: int, kind: records.Kind, count: int) -> list[Figu
             stage.directory,
             station={"id": records.station(kind).id},
             sampling={"interval_s": 86_400},
+            sensors=[{"driver": "simulated"}],
             spool={"directory": "spool"},
             identity={"key_file": "agent.key"},
             forwarders=[

@@ -25,11 +25,12 @@ from bench.figures import Figure, MeasurementError
 from bench.processes import Process, python
 from bench.stage import Stage, forwarder, write_toml
 from clima_agent import config
-from clima_agent.agent import Agent, open_spool, utc_now
+from clima_agent.agent import Agent, open_spool
+from clima_agent.clock import Keeper, System
 from clima_agent.connection import Forwarder
 from clima_agent.inbox import Inbox
 from clima_agent.pipeline import Pipeline
-from clima_agent.sampler import Sampler, SystemClock
+from clima_agent.sampler import KeptClock, Sampler
 from clima_agent.sender import Sender
 from clima_agent.sources import Measured, Setting
 from clima_agent.sources.simulated import Simulated, SimulatedSource
@@ -39,6 +40,7 @@ from clima_core.reading import rfc3339
 PROCESSES = 2
 BEGIN_S = 20.0  # in which all begin, one after another
 SETTLE_S = 5.0  # until the last is connected
+LOOK_MS = 100  # without a reading, before it looks whether there will be more
 Taken = dict[str, float]  # station and @timestamp -> monotonic seconds
 
 
@@ -65,7 +67,7 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
             for folder in folders
         ]
         try:
-            seen = _watch(stage, duration + 2.0)
+            seen = _watch(stage, players)
         finally:
             for player in players:
                 player.wait_for("played")
@@ -73,11 +75,15 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
     taken: Taken = {}
     for folder in folders:
         taken |= msgspec.json.decode((folder / "taken.json").read_bytes(), type=Taken)
-    return _figures(taken, seen, begin_s + SETTLE_S)
+    return _figures(taken, seen)
 
 
-def _figures(taken: Taken, seen: list[_Seen], settle_s: float) -> list[Figure]:
-    begin, end = min(taken.values()) + settle_s, max(taken.values()) - 1.0
+def _figures(taken: Taken, seen: list[_Seen]) -> list[Figure]:
+    began: Taken = {}
+    for key, moment in taken.items():
+        station = key.partition(" ")[0]
+        began[station] = min(moment, began.get(station, moment))
+    begin, end = max(began.values()) + SETTLE_S, max(taken.values()) - 1.0
     at = {f"{each.station} {each.time}": each.at for each in seen}
     steady = {key: moment for key, moment in taken.items() if begin <= moment <= end}
     latencies = [(at[key] - moment) * 1000 for key, moment in steady.items() if key in at]
@@ -109,17 +115,16 @@ class _Live(msgspec.Struct):
     timestamp: str = msgspec.field(name="@timestamp")
 
 
-def _watch(stage: Stage, seconds: float) -> list[_Seen]:
-    """What a subscriber sees."""
+def _watch(stage: Stage, players: list[Process]) -> list[_Seen]:
+    """What a subscriber sees until the last player has ended."""
     seen: list[_Seen] = []
     live = msgspec.json.Decoder(_Live)
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.linger = 0
         socket.connect(f"tcp://127.0.0.1:{stage.feed_port}")
         socket.subscribe(b"")
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if socket.poll(int(left * 1000)):
+        while any(player.running for player in players):
+            while socket.poll(LOOK_MS):
                 topic, reading = socket.recv_multipart()
                 at = time.monotonic()
                 name = topic.decode().partition(".")[2]
@@ -130,10 +135,11 @@ def _watch(stage: Stage, seconds: float) -> list[_Seen]:
 # -- the process that plays stations -----------------------------------------------------------
 
 
-class _OwnClock(SystemClock):
+class _Machine(System):
     """A station's clock, some part of a second ahead."""
 
     def __init__(self, ahead_s: float) -> None:
+        super().__init__()
         self._ahead_s = ahead_s
 
     def wall(self) -> float:
@@ -164,24 +170,25 @@ class _Timed:
 def _play(folder: Path, ahead_s: float, taken: Taken, stop: threading.Event) -> None:
     """One station, in the thread that owns its spool and its socket."""
     configured = config.load(folder / "agent.toml", {})
-    simulated = Simulated(seed=int(folder.name.rpartition("-")[2])).open(Setting(utc_now(), 1.0))
+    clock = Keeper("system", machine=_Machine(ahead_s))
+    simulated = Simulated(seed=int(folder.name.rpartition("-")[2])).open(Setting(clock.now(), 1.0))
     sampler = Sampler(
         {"simulated": _Timed(simulated, configured.station.id, taken)},
         Pipeline(elevation_m=configured.station.elevation_m),
         interval_s=configured.sampling.interval_s,
-        clock=_OwnClock(ahead_s),
+        clock=KeptClock(clock),
     )
-    spool = open_spool(configured)
+    spool = open_spool(configured, clock.now)
     with zmq.Context() as context:
         sender = Sender(
             spool,
             [Forwarder(each.address, each.key()) for each in configured.forwarders],
             keys.load(configured.identity.key_file),
             monotonic=time.monotonic,
-            now=utc_now,
+            now=clock.now,
             context=context,
         )
-        agent = Agent(configured, sampler, spool, sender, Inbox())
+        agent = Agent(configured, sampler, spool, sender, Inbox(), clock)
         threading.Thread(target=_end, args=(agent, stop), daemon=True).start()
         agent.run()
 

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement  # pytest brings it
 
 from bench.figures import Figure
 from bench.processes import Process
-from bench.stage import Stage, agent_command, forwarder
+from bench.stage import Stage, agent_command, forwarder, unit_environ
 from clima_core import keys
 
 STATION = "school-1"
@@ -51,7 +51,9 @@ def _resident(stage: Stage, seconds: float, blocked: set[str]) -> float:
         f"import sys; sys.modules.update(dict.fromkeys({sorted(blocked)!r}))\n"
         "from clima_agent.cli import main; sys.exit(main())"
     )
-    with Process("agent", [sys.executable, "-c", program, *arguments], stage.directory) as agent:
+    with Process(
+        "agent", [sys.executable, "-c", program, *arguments], stage.directory, unit_environ()
+    ) as agent:
         agent.wait_for("agent_started")
         time.sleep(seconds)
         return agent.memory()

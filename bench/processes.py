@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from resource import struct_rusage
 from types import TracebackType
@@ -30,12 +30,18 @@ _PATH = os.pathsep.join(
 class Process:
     """A running command; its output goes to `<name>.log` in `directory`."""
 
-    def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        directory: Path,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = directory / f"{name}.log"
         self.name = name
         self.usage: struct_rusage | None = None  # once it has ended
         with self.log.open("wb") as log:
-            environment = {**os.environ, "PYTHONPATH": _PATH}
+            environment = {**os.environ, "PYTHONPATH": _PATH, **(environ or {})}
             environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: compiled already
             self._process = subprocess.Popen(
                 command, cwd=directory, stdout=log, stderr=log, env=environment

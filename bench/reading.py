@@ -34,11 +34,11 @@ SPEED = 100
 PATIENCE_S = 180.0
 
 
-def compressed() -> tuple[dict[str, float], dict[str, float]]:
-    """The tables `sampling` and `spool`: the defaults at a hundred times their pace."""
+def compressed(speed: float = SPEED) -> tuple[dict[str, float], dict[str, float]]:
+    """The tables `sampling` and `spool`: the defaults at so many times their pace."""
     usual, window_s = options.Sampling(), options.Spool().commit_window_s
-    sampling = {"speed": SPEED, "health_interval_s": usual.health_interval_s / SPEED}
-    return sampling, {"commit_window_s": window_s / SPEED}
+    sampling = {"speed": speed, "health_interval_s": usual.health_interval_s / speed}
+    return sampling, {"commit_window_s": window_s / speed}
 
 
 def measure(directory: Path, *, quick: bool) -> list[Figure]:

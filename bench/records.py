@@ -1,7 +1,7 @@
 """The two records that figures are given for, with the noise of real chips in their values.
 
 `short`: three values, 369 bytes. `full`: a pHAT station (HTU21D, BMP180, BH1750) just as the agent
-writes it: each chip's own values, the station's, three derived ones, and their flags.
+writes it: each chip's own values, the station's, five derived ones, and their flags.
 How well a batch compresses is a matter of the noise: here the deviation of single samples is
 what the chips' data sheets say at their usual oversampling.
 """
@@ -44,15 +44,17 @@ def station(kind: Kind) -> Station:
     return SHORT if kind == "short" else FULL
 
 
-def weather(count: int) -> Iterator[tuple[datetime, dict[str, float]]]:
+def weather(
+    count: int, interval: timedelta = INTERVAL
+) -> Iterator[tuple[datetime, dict[str, float]]]:
     """A spring's course of the values, a sample per interval, with noise."""
     noise = random.Random(3)  # the same in every run
     for number in range(count):
-        day = number / 8640
+        day = number * interval / timedelta(days=1)
         cycle = math.sin(2 * math.pi * day)
         front = math.sin(2 * math.pi * day / 7.3)
         yield (
-            START + number * INTERVAL,
+            START + number * interval,
             {
                 "air_temperature": 17 + 6 * cycle + 3 * front + noise.gauss(0, 0.02),
                 "relative_humidity": 65 - 15 * cycle + noise.gauss(0, 0.1),
@@ -72,12 +74,14 @@ def documents(kind: Kind, count: int) -> Iterator[dict[str, Any]]:
             yield document.weather(pipeline(Sample(at, said(values))), FULL, at)
 
 
-def write_csv(path: Path, count: int) -> dict[str, dict[str, dict[str, str]]]:
+def write_csv(
+    path: Path, count: int, interval: timedelta = INTERVAL
+) -> dict[str, dict[str, dict[str, str]]]:
     """The chips' values as a recording; what each chip has in it, as `replay` is told."""
     chips: dict[str, dict[str, dict[str, str]]] = {}
     with path.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
-        for at, values in weather(count):
+        for at, values in weather(count, interval):
             chips_said = said(values)
             if not chips:
                 chips = {

@@ -40,6 +40,7 @@ class Stage:
                 "key_file": "forwarder.key",
                 "heartbeat_s": heartbeat_s,
             },
+            pairing={"enabled": False},
             feed={"address": f"tcp://127.0.0.1:{self.feed_port}"},
             http={"port": self.http_port},
             output={"type": "elasticsearch", "url": f"http://127.0.0.1:{self._sink_port}"},
@@ -87,9 +88,18 @@ def forwarder(directory: Path, heartbeat_s: float = 15.0) -> Iterator[Stage]:
 def agent_command(
     directory: Path, **tables: Mapping[str, Any] | list[Mapping[str, Any]]
 ) -> list[str]:
-    """Write an agent's configuration; what starts it."""
-    write_toml(directory / "agent.toml", **tables)
+    """Write the configuration of an agent that believes its clock; what starts it."""
+    write_toml(directory / "agent.toml", clock={"trust": "system"}, **tables)
     return python("clima_agent", "run", "--config", "agent.toml")
+
+
+def unit_environ() -> dict[str, str]:
+    """What the agent's systemd unit puts into its environment."""
+    unit = Path(__file__).parents[1] / "agent/systemd/clima-agent.service"
+    lines = [line for line in unit.read_text("utf-8").splitlines() if "=" in line]
+    given = " ".join(line.partition("=")[2] for line in lines if line.startswith("Environment="))
+    pairs = (pair.partition("=") for pair in given.split())
+    return {name: value for name, _, value in pairs if name != "CLIMA_AGENT_CONFIG"}
 
 
 def replayed(chips: Mapping[str, Mapping[str, Mapping[str, str]]]) -> list[Mapping[str, Any]]:

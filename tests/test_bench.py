@@ -7,13 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from bench import backlog, disk, feed, figures, reading, records, stations
+from bench import backlog, disk, feed, figures, logstash, reading, records, stations
 from bench.figures import Figure
 from bench.sink import Counts, Sink
 
 from clima_agent.spool import Spool
 from clima_core.identity import Lane
 from clima_core.reading import Record
+from tests.elasticsearch_server import Server
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="CPU clocks and /proc are Linux's")
 BULK = (
@@ -45,7 +46,7 @@ def test_the_records_are_readings(kind: records.Kind, tmp_path: Path) -> None:
     assert 1000 == len(bodies)
     assert all(msgspec.json.decode(body, type=Record).weather for body in bodies)
     mean = sum(map(len, bodies)) / 1000
-    assert abs(mean - {"short": 366, "full": 794}[kind]) < 25
+    assert abs(mean - {"short": 366, "full": 961}[kind]) < 25
 
 
 @linux
@@ -56,6 +57,18 @@ def test_a_small_run_loses_and_doubles_nothing(part: figures.Part, tmp_path: Pat
     found = part.measure(tmp_path, quick=True)
     assert found
     assert all(figure.value > 0 for figure in found)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_small_run_by_way_of_logstash_acknowledges_everything(
+    elasticsearch: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each station waits for all of its acknowledgements, or there is no figure."""
+    monkeypatch.setenv("CLIMA_TEST_ELASTICSEARCH_URL", elasticsearch.url)
+    found = logstash.measure(tmp_path, quick=True)
+    assert 6 == len(found)
 
 
 def test_a_figure_says_whether_it_keeps_its_limit() -> None:
