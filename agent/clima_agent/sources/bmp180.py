@@ -111,13 +111,16 @@ class Bmp180Chip:
 
 
 def compensated(c: Constants, ut: int, up: int, oversampling: int) -> tuple[float, int]:
-    """Degrees Celsius and pascal of raw values, step by step as the data sheet has it."""
+    """Degrees Celsius and pascal of raw values, step by step as the data sheet has it.
+
+    Its divisions are C's, which round towards 0: Python's, which round down, are some pascals out.
+    """
     x1 = (ut - c.ac6) * c.ac5 >> 15
-    b5 = x1 + (c.mc << 11) // (x1 + c.md)
+    b5 = x1 + int((c.mc << 11) / (x1 + c.md))
     celsius = (b5 + 8 >> 4) / 10
     b6 = b5 - 4000
     x3 = (c.b2 * (b6 * b6 >> 12) >> 11) + (c.ac2 * b6 >> 11)
-    b3 = ((c.ac1 * 4 + x3 << oversampling) + 2) // 4
+    b3 = int(((c.ac1 * 4 + x3 << oversampling) + 2) / 4)
     x3 = (c.ac3 * b6 >> 13) + (c.b1 * (b6 * b6 >> 12) >> 16) + 2 >> 2
     b4 = c.ac4 * (x3 + 32768) >> 15
     p = 2 * (up - b3) * (50000 >> oversampling) // b4

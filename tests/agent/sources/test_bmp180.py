@@ -24,6 +24,22 @@ def test_compensation_of_the_data_sheet() -> None:
     assert (15.0, 69964) == compensated(EXAMPLE, 27898, 23843, 0)
 
 
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ((29144, 30528, 0), (24.8, 91931)),
+        ((26558, 31728, 0), (3.5, 91140)),
+        ((29914, 133435, 2), (30.7, 101869)),
+        ((26006, 36708, 0), (-1.7, 104436)),
+    ],
+)
+def test_compensation_rounds_as_the_data_sheet_does(
+    raw: tuple[int, int, int], expected: tuple[float, int]
+) -> None:
+    """What its formulas say when they are compiled as C, whose divisions round towards 0."""
+    assert expected == compensated(EXAMPLE, *raw)
+
+
 @pytest.mark.parametrize("oversampling", range(4))
 def test_measures_within_the_times_of_the_data_sheet(oversampling: int) -> None:
     """With more oversampling it takes longer and says the same, in finer steps."""
