@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -69,6 +70,20 @@ def test_acknowledged_records_go_when_they_are_old() -> None:
     assert Ranges([(8 * room.SLICE + 1, 10 * room.SLICE)]) == spool.ledgers[lane].waiting
     assert spool.ledgers[lane].waiting == Ranges(spool.file.runs(WEATHER))
     spool.close()
+
+
+@pytest.mark.parametrize("days", [800_000.0, math.inf])
+def test_acknowledged_records_may_be_kept_for_ever(days: float) -> None:
+    """Whoever has a large disk says so with a large number, or with `inf`."""
+    spool = Spool(":memory:", STATION, Limits(acknowledged_days=days), now=Clock())
+    lane = Lane(spool.journal, "w")
+    spool.append("w", documents(3))
+    spool.sync()
+    spool.acknowledge(lane, Ranges([(1, 3)]))
+
+    spool.sync()
+
+    assert Ranges([(1, 3)]) == spool.file.held(spool.ledgers[lane].number)
 
 
 def test_acknowledged_records_go_when_they_are_too_many() -> None:
