@@ -238,6 +238,12 @@ def _sensors(config: Configuration) -> Iterator[str]:
     for name, count in Counter(sensor.name for sensor in config.sensors).items():
         if count > 1:
             yield f'sensors: {count} are called "{name}"; give each its own name'
+    for place, names in _by_place(config.sensors).items():
+        if len(names) > 1:
+            yield (
+                f"sensors: {' and '.join(names)} are one device ({place}); say of each where it is,"
+                " or leave one"
+            )
     if len({sensor.recorded for sensor in config.sensors}) > 1:
         recorded = ", ".join(sensor.name for sensor in config.sensors if sensor.recorded)
         yield f"sensors: recorded ones ({recorded}) cannot be mixed with live ones"
@@ -245,6 +251,15 @@ def _sensors(config: Configuration) -> Iterator[str]:
         yield f"sensors: {count} tables; a reading can tell of {NAMES_LIMIT}"
     if (count := _values(config.sensors)) > VALUES_LIMIT:
         yield f"sensors: {count} values in all; a forwarder takes {VALUES_LIMIT} of one station"
+
+
+def _by_place(sensors: Sequence[Sensor]) -> dict[str, list[str]]:
+    """Those that are at one place on the board, by it."""
+    names: dict[str, list[str]] = {}
+    for sensor in sensors:
+        if sensor.place is not None:
+            names.setdefault(sensor.place, []).append(sensor.name)
+    return names
 
 
 def _values(sensors: Sequence[Sensor]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import structlog
@@ -21,16 +21,6 @@ from clima_core.errors import UnavailableError
 USUAL = 1  # the bus on a Pi's header; those of its HDMI sockets are there even with I2C off
 
 log = structlog.get_logger("clima_agent.discovery")
-
-
-@runtime_checkable
-class OnI2c(Protocol):
-    """What a driver's options have when its chip is on I2C."""
-
-    ADDRESSES: tuple[int, ...]
-
-    @classmethod
-    def identify(cls, bus: i2c.Bus, address: int) -> str | None: ...
 
 
 class Found(NamedTuple):
@@ -126,7 +116,7 @@ def _on_bus(number: int, open_bus: Callable[[int], i2c.Bus]) -> Iterator[Found]:
 def _identified(bus: i2c.Bus, address: int) -> tuple[str | None, str | None]:
     """The chip, and the name of its driver."""
     for driver in DRIVERS:
-        if isinstance(driver, OnI2c) and address in driver.ADDRESSES:
+        if issubclass(driver, i2c.OnI2c) and address in driver.ADDRESSES:
             try:
                 chip = driver.identify(bus, address)
             except TimeoutError:

@@ -117,6 +117,25 @@ def test_all_that_does_not_fit_is_said_at_once(tmp_path: Path) -> None:
             "is an option of air_temperature alone",
         ),
         (
+            '[[sensors]]\ndriver = "bmp180"\n[[sensors]]\ndriver = "bme280"\naddress = 0x77',
+            "sensors: bmp180 and bme280 are one device (bus 1, address 0x77); say of each",
+        ),
+        (
+            '[[sensors]]\ndriver = "bme280"\n[[sensors]]\ndriver = "bme280"\nname = "bme280-2"',
+            "bme280 and bme280-2 are one device (bus 1, the first address that answers)",
+        ),
+        (
+            '[[sensors]]\ndriver = "ds18b20"\n[[sensors]]\ndriver = "ds18b20"\nname = "ds18b20-2"',
+            "ds18b20 and ds18b20-2 are one device (1-Wire, the first probe)",
+        ),
+        (
+            (
+                '[[sensors]]\ndriver = "rain_gauge"\nline = 5\n'
+                '[[sensors]]\ndriver = "anemometer"\nline = 5'
+            ),
+            "rain_gauge and anemometer are one device (/dev/gpiochip0, line 5)",
+        ),
+        (
             '[calibration.htu21d.air_temperature]\ndue = "soon"',
             'calibration.htu21d.air_temperature.due: expected a date, found "soon"',
         ),
@@ -128,10 +147,13 @@ def test_impossible_values(tmp_path: Path, content: str, problem: str) -> None:
 
 
 def tables(driver: str, count: int, options: str = "") -> str:
-    """So many sensors of one kind."""
-    names = (driver if number == 1 else f"{driver}-{number}" for number in range(1, count + 1))
+    """So many sensors of one kind, each in a place of its own."""
+    places = {"ds18b20": 'device = "28-00000000000{}"\n', "replay": ""}
+    place = places.get(driver, "bus = {}\n")
     return "".join(
-        f'[[sensors]]\ndriver = "{driver}"\nname = "{name}"\n{options}' for name in names
+        f'[[sensors]]\ndriver = "{driver}"\nname = "{driver}{f"-{number}" * (number > 1)}"\n'
+        f"{place.format(number)}{options}"
+        for number in range(1, count + 1)
     )
 
 

@@ -83,6 +83,11 @@ class Options(
         """Whether the source will have a timeline of its own."""
         return False
 
+    @property
+    def place(self) -> str | None:
+        """Where on the board the device is, in words; None: nowhere. Two at one place are one."""
+        return None
+
     def open(self, setting: Setting, /) -> Source:
         """Make the source; ConfigurationError for what the user must mend."""
         raise NotImplementedError

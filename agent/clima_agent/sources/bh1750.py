@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from clima_agent.sources import i2c
-from clima_agent.sources.base import Measured, Options, Setting
+from clima_agent.sources.base import Measured, Setting
 
 POWER_ON, RESET, ONE_TIME = 0x01, 0x07, 0x20
 USUAL, LEAST = 69, 31  # of the register that sets the measurement time, and so the sensitivity
@@ -23,7 +23,7 @@ SATURATED = 0xFFFF
 QUANTITIES = ("illuminance",)
 
 
-class Bh1750(Options, frozen=True, tag="bh1750"):
+class Bh1750(i2c.OnI2c, frozen=True, tag="bh1750"):
     """`sensitivity` 2 measures twice as long: finer steps, and the end at half the light."""
 
     ADDRESSES: ClassVar[tuple[int, ...]] = (0x23, 0x5C)
@@ -31,7 +31,6 @@ class Bh1750(Options, frozen=True, tag="bh1750"):
     name: Annotated[
         str, Meta(pattern=r"^bh1750(-[2-9])?$", description='"bh1750", or "bh1750-2" to "bh1750-9"')
     ] = "bh1750"
-    bus: Annotated[int, Meta(ge=0, le=99)] = 1
     address: Annotated[int, Meta(description="0x23 or 0x5c")] = 0x23
     sensitivity: Annotated[float, Meta(ge=0.45, le=3.68)] = 1.0
 

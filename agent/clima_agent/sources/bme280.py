@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from clima_agent.sources import i2c
-from clima_agent.sources.base import Measured, Options, SensorError, Setting
+from clima_agent.sources.base import Measured, SensorError, Setting
 
 BME280, BMP280 = 0x60, 0x58
 CHIPS = {BME280: "BME280", BMP280: "BMP280"}
@@ -20,7 +20,7 @@ QUANTITIES = ("air_temperature", "air_pressure", "relative_humidity")
 SKIPPED, SKIPPED_HUMIDITY = 0x80000, 0x8000  # what the data registers hold before a measurement
 
 
-class Bme280(Options, frozen=True, tag="bme280"):
+class Bme280(i2c.OnI2c, frozen=True, tag="bme280"):
     """`address` left out: the first one at which such a chip answers."""
 
     ADDRESSES: ClassVar[tuple[int, ...]] = (0x76, 0x77)
@@ -28,7 +28,6 @@ class Bme280(Options, frozen=True, tag="bme280"):
     name: Annotated[
         str, Meta(pattern=r"^bme280(-[2-9])?$", description='"bme280", or "bme280-2" to "bme280-9"')
     ] = "bme280"
-    bus: Annotated[int, Meta(ge=0, le=99)] = 1
     address: Annotated[int, Meta(ge=0x76, le=0x77, description="0x76 or 0x77")] | None = None
 
     def open(self, _: Setting, /) -> i2c.ChipSource:

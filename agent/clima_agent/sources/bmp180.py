@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, NamedTuple
 from msgspec import Meta
 
 from clima_agent.sources import i2c
-from clima_agent.sources.base import Measured, Options, SensorError, Setting
+from clima_agent.sources.base import Measured, SensorError, Setting
 
 ADDRESS = 0x77
 CHIPS = {0x55: "BMP180"}
@@ -28,7 +28,7 @@ START_S = 0.010
 QUANTITIES = ("air_pressure", "air_temperature")
 
 
-class Bmp180(Options, frozen=True, tag="bmp180"):
+class Bmp180(i2c.OnI2c, frozen=True, tag="bmp180"):
     """`oversampling` from 0 (1 sample, 0.06 hPa of noise) to 3 (8 samples, 0.03 hPa)."""
 
     ADDRESSES: ClassVar[tuple[int, ...]] = (ADDRESS,)
@@ -36,7 +36,6 @@ class Bmp180(Options, frozen=True, tag="bmp180"):
     name: Annotated[
         str, Meta(pattern=r"^bmp180(-[2-9])?$", description='"bmp180", or "bmp180-2" to "bmp180-9"')
     ] = "bmp180"
-    bus: Annotated[int, Meta(ge=0, le=99)] = 1
     address: Annotated[int, Meta(ge=ADDRESS, le=ADDRESS, description="0x77")] = ADDRESS
     oversampling: Annotated[int, Meta(ge=0, le=3)] = 3
 

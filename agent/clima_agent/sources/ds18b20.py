@@ -42,6 +42,10 @@ class Ds18b20(Options, frozen=True, tag="ds18b20"):
         | None
     ) = None
 
+    @property
+    def place(self) -> str:
+        return f"1-Wire, {self.device or 'the first probe'}"
+
     def open(self, _: Setting, /) -> Ds18b20Source:
         return Ds18b20Source(self.device)
 

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from clima_agent.sources import i2c
-from clima_agent.sources.base import Measured, Options, SensorError, Setting
+from clima_agent.sources.base import Measured, SensorError, Setting
 
 ADDRESS = 0x40
 TEMPERATURE, HUMIDITY = 0xF3, 0xF5
@@ -33,7 +33,7 @@ AFTER_RESET = 0b10
 QUANTITIES = ("air_temperature", "relative_humidity")
 
 
-class Htu21d(Options, frozen=True, tag="htu21d"):
+class Htu21d(i2c.OnI2c, frozen=True, tag="htu21d"):
     """Its address is fixed."""
 
     ADDRESSES: ClassVar[tuple[int, ...]] = (ADDRESS,)
@@ -41,7 +41,6 @@ class Htu21d(Options, frozen=True, tag="htu21d"):
     name: Annotated[
         str, Meta(pattern=r"^htu21d(-[2-9])?$", description='"htu21d", or "htu21d-2" to "htu21d-9"')
     ] = "htu21d"
-    bus: Annotated[int, Meta(ge=0, le=99)] = 1
     address: Annotated[int, Meta(ge=ADDRESS, le=ADDRESS, description="0x40")] = ADDRESS
 
     def open(self, _: Setting, /) -> i2c.ChipSource:

@@ -12,10 +12,12 @@ import errno
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, ClassVar, Protocol, cast
+
+from msgspec import Meta
 
 from clima_agent import permissions
-from clima_agent.sources.base import Measured, SensorError
+from clima_agent.sources.base import Measured, Options, SensorError
 
 TURN_ON = "turn it on by `sudo raspi-config nonint do_i2c 0`, or `dtparam=i2c_arm=on` in config.txt"
 SCAN = "`clima-agent scan` shows what is there"
@@ -39,6 +41,28 @@ class Bus(Protocol):
     def write_byte_data(self, i2c_addr: int, register: int, value: int) -> None: ...
     def i2c_rdwr(self, *i2c_msgs: Any) -> None: ...
     def close(self) -> None: ...
+
+
+class OnI2c(Options, frozen=True, kw_only=True):
+    """What the options of a driver have whose chip is on I2C; `ADDRESSES` are those it may have."""
+
+    ADDRESSES: ClassVar[tuple[int, ...]]
+
+    bus: Annotated[int, Meta(ge=0, le=99)] = 1
+    address: int | None = None
+
+    @property
+    def place(self) -> str:
+        return f"bus {self.bus}, " + (
+            "the first address that answers"
+            if self.address is None
+            else f"address 0x{self.address:02x}"
+        )
+
+    @classmethod
+    def identify(cls, bus: Bus, address: int) -> str | None:
+        """The chip at this address, if it is one for this driver."""
+        raise NotImplementedError
 
 
 class Chip(Protocol):

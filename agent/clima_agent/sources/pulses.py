@@ -38,6 +38,10 @@ class OnGpio(Options, frozen=True, kw_only=True):
     line: Annotated[int, Meta(ge=0, le=1023, description="the number of a GPIO, 17 for GPIO17")]
     chip: Annotated[str, Meta(pattern="^/dev/", description='"/dev/gpiochip0"')] = "/dev/gpiochip0"
 
+    @property
+    def place(self) -> str:
+        return f"{self.chip}, line {self.line}"
+
 
 class Pulse(NamedTuple):
     """The how-manieth since the line was opened, and when, in seconds of the monotonic clock."""
