@@ -34,6 +34,7 @@ STATE = Path("/var/lib/clima-agent")
 # the labels of its log are some 34 more.
 VALUES_LIMIT, VALUES_BESIDE_LABELS = 84, 50
 POINTS_LIMIT = 64  # of one calibration: all of them go with a reading after each change
+LAST_PORT = 65535
 CALIBRATIONS_BYTES = 32 * 1024  # half of what a record may have
 
 Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
@@ -114,7 +115,7 @@ class Forwarder(Table, frozen=True):
     address: Annotated[
         str,
         Meta(
-            pattern=r"^tcp://[^\s/:]+:\d{1,5}$|^tcp://\[[0-9a-fA-F:]+\]:\d{1,5}$",
+            pattern=r"^tcp://([A-Za-z0-9][\w.;%-]*|\[[0-9a-fA-F:]+\]):[1-9]\d{0,4}\Z",
             description='an address such as "tcp://weather.local:5570"',
         ),
     ]
@@ -122,6 +123,8 @@ class Forwarder(Table, frozen=True):
     public_key_file: Path | None = None
 
     def __post_init__(self) -> None:
+        if (port := int(self.address.rpartition(":")[2])) > LAST_PORT:
+            raise ValueError(f"address: there is no port {port}; expected at most {LAST_PORT}")
         if (self.public_key is None) == (self.public_key_file is None):
             raise ValueError("expected one of public_key and public_key_file")
         if self.public_key is not None:

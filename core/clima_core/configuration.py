@@ -141,6 +141,8 @@ class _Reader:
             return self.tagged(value, (kind, *others), at)
         if origin in (list, tuple) and isinstance(value, list):
             return self.sequence(value, annotation, at)
+        if origin in (list, tuple) and isinstance(value, dict) and _of_tables(kind):
+            return self.wrong(value, f"a list of tables, each begun by [[{at}]]", at)
         if origin is dict and isinstance(value, dict):
             keys, item = get_args(kind)
             return {
@@ -223,7 +225,7 @@ class _Reader:
         return get_origin(kind)(self.value(each, item, f"{at}[{i}]") for i, (each, item) in pairs)
 
     def path(self, value: Any, at: str) -> Any:
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or "\0" in value:
             return self.wrong(value, "a path", at)
         folder = Path() if isinstance(value, FromEnvironment) else self.folder
         return folder / Path(value).expanduser()
@@ -267,6 +269,11 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
+def _of_tables(kind: Any) -> bool:
+    (item, *_), _ = unwrapped(get_args(kind)[0])
+    return _is_struct(item)
+
+
 def _stands(field: FieldInfo) -> bool:
     """Whether the model's default can stand as it is: no path in it that depends on the file."""
     if field.required or isinstance(field.default, Path):
@@ -295,6 +302,6 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         problem = f"line {raw[: error.start].count(10) + 1}: is not UTF-8 text"
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         problem = f"is not valid TOML: {error}"
     raise ConfigurationError(f"{path}: {problem}")

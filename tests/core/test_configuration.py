@@ -162,6 +162,23 @@ def test_a_list_that_must_not_be_empty(file: Path) -> None:
     assert expected == problems(file, 'sensors = []\nstation.id = "jfk"')
 
 
+def test_a_list_of_tables_has_two_brackets(file: Path) -> None:
+    """With one pair it is a table, as anybody writes once; a list of anything else has none."""
+    expected = [
+        "agent.toml: sensors: expected a list of tables, each begun by [[sensors]], found {}"
+    ]
+    assert expected == problems(file, 'station.id = "jfk"\n[sensors]')
+    points = '[[sensors]]\ndriver = "replay"\nfile = "x"\n[sensors.points]'
+    expected = ["agent.toml: sensors[0].points: expected a list, found {}"]
+    assert expected == problems(file, f'station.id = "jfk"\n{points}')
+
+
+def test_a_path_that_no_file_can_have(file: Path) -> None:
+    """What the system would refuse with a traceback."""
+    expected = ['agent.toml: keys: expected a path, found "a\\u0000b"']
+    assert expected == problems(file, 'keys = "a\\u0000b"\nstation.id = "jfk"')
+
+
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
@@ -177,6 +194,13 @@ def test_a_file_that_is_not_toml(file: Path, raw: bytes, problem: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(file, Model, {}, "CLIMA_AGENT")
     assert f"{file}: {problem}" == str(caught.value)
+
+
+def test_a_file_nested_deeper_than_python_goes(file: Path) -> None:
+    """Wrong like any other."""
+    file.write_text("x = " + "[" * 5000)
+    with pytest.raises(ConfigurationError, match="is not valid TOML: maximum recursion depth"):
+        load(file, Model, {}, "CLIMA_AGENT")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

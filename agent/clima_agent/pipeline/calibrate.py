@@ -16,7 +16,7 @@ import datetime
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated
 
 import msgspec
@@ -56,6 +56,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if len(said) == 1 or any(a >= b for a, b in pairwise(said)):
             raise ValueError("points: expected two or more, ascending by what the sensor says")
         self._check_polynomial()
+        numbers = (self.offset, self.scale, *chain(*self.points), *self.coefficients)
+        if not all(map(math.isfinite, (*numbers, *(self.valid or ())))):
+            raise ValueError("expected finite numbers")
         if self.date and self.due and self.due <= self.date:
             raise ValueError("due: is not after date")
 
@@ -70,8 +73,6 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("valid: missing; expected [from, to], where the polynomial was fitted")
         if self.valid[0] >= self.valid[1]:
             raise ValueError("valid: expected [from, to], ascending")
-        if not all(map(math.isfinite, (*self.coefficients, *self.valid))):
-            raise ValueError("coefficients, valid: expected finite numbers")
 
     def correct(self, value: float) -> float:
         """The true value for what the sensor says, but for self-heating."""

@@ -88,11 +88,15 @@ def test_a_polynomial_is_the_sum_of_its_terms(coefficients: list[float], value: 
         ({"coefficients": (1.0,), "valid": (0.0, 1.0)}, "coefficients: expected two or more"),
         ({"coefficients": (0.0, 1.0), "valid": (1.0, 1.0)}, "ascending"),
         ({"coefficients": (0.0, float("nan")), "valid": (0.0, 1.0)}, "finite"),
+        ({"offset": float("inf")}, "finite"),
+        ({"scale": float("inf")}, "finite"),
+        ({"points": ((0.0, float("nan")), (1.0, 1.0))}, "finite"),
+        ({"points": ((float("-inf"), 0.0), (1.0, 1.0))}, "finite"),
         ({"valid": (0.0, 1.0)}, "valid: goes with coefficients"),
         ({"coefficients": (0.0, 1.0), "valid": (0.0, 1.0), "scale": 2.0}, "more than one of"),
     ],
 )
-def test_a_polynomial_that_means_nothing_is_refused(options: Any, problem: str) -> None:
+def test_a_calibration_that_means_nothing_is_refused(options: Any, problem: str) -> None:
     """With what is missing, or too much."""
     with pytest.raises(ValueError, match=problem):
         Calibration(**options)
