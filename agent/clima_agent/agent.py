@@ -275,27 +275,26 @@ class Agent:
         self._taken[stream].append(made)
 
     def _look_at_the_clock(self) -> None:
-        """When the time has become known, date what was kept until then, before all else."""
+        """When the time has become known, date what was kept until then, before all else.
+
+        When it is put right the spool is told, too: an agent that begins anew in this boot may
+        have to date by it what it takes in.
+        """
         self._clock.check()
         known = self._clock.known
         if known is None or known == self._dated_by:
             return
-        if self._dated_by is not None:
-            log.warning("clock_adjusted", how=known.how)
-        elif not self._date(known):
-            return
-        self._dated_by = known
-
-    def _date(self, known: Known) -> bool:
-        """Whether there was room for that; if not, it is tried again at the next pass."""
         machine = self._clock.machine
         start = Start(machine.boot, known.offset_s, known_at=machine.moment(), flags=known.flags)
         try:
             count = self._spool.date(start, _dated)
-        except SpoolFullError:
-            return False
-        log.info("time_known", how=known.how, dated=count)
-        return True
+        except SpoolFullError:  # it is tried again at the next pass
+            return
+        if self._dated_by is None:
+            log.info("time_known", how=known.how, dated=count)
+        else:
+            log.warning("clock_adjusted", how=known.how)
+        self._dated_by = known
 
     def _keep_the_rest(self) -> None:
         try:

@@ -6,12 +6,13 @@ the time is known, a boot has a *start*, written down before anything is dated b
 by record they get their `@timestamp` and their place in a lane, and may be sent. What has to be
 given up before that is numbered too, or nobody could count it.
 
-The boot that is running has an exact start, and so have all records of it. Of a boot that lost its
-power before that, it is only known that it was after the last record that has a date, for as long
-as it lasted, and before the boots that followed: its start is the middle of what is possible, and
-how far that may be out is kept with it. So nothing of a boot is numbered while older records of it
-have no date: it would seem that they came later. Order and distances within a boot are always
-true, but for the drift of its crystal (`clock.py`).
+The boot that is running has an exact start, and so have all records of it, whatever it lasts until
+an agent that begins anew in it knows the time again. Of a boot that lost its power before that, it
+is only known that it was after the last record that has a date, for as long as it lasted, and
+before the boots that followed: its start is the middle of what is possible, and how far that may be
+out is kept with it. So nothing of a boot is numbered while older records of it have no date: it
+would seem that they came later. Order and distances within a boot are always true, but for the
+drift of its crystal (`clock.py`).
 """
 
 from __future__ import annotations
@@ -117,17 +118,12 @@ def date(spool: Spool, running: Start, document: Date) -> int:
     on where it was: the starts that boots were given stay as they are. A lane that has no record
     begins now.
     """
-    done = _date_all(spool, running, document) if count(spool.file) else 0
-    spool.with_room(partial(_begin_timeless, spool))
-    return done
-
-
-def _date_all(spool: Spool, running: Start, document: Date) -> int:
     starts = _starts(spool, running)
     done = 0
     while dated := spool.with_room(partial(_date_slice, spool, starts, document)):
         done += dated
-    spool.with_room(partial(_forget_starts, spool))
+    spool.with_room(partial(_forget_starts, spool, running))
+    spool.with_room(partial(_begin_timeless, spool))
     return done
 
 
@@ -233,9 +229,12 @@ def _write_starts(spool: Spool, starts: Iterable[Start]) -> None:
         keep_starts(spool, starts)
 
 
-def _forget_starts(spool: Spool) -> None:
-    with spool.file.transaction():
-        spool.file.delete(LANE, STARTS, 2 * STARTS - 1)
+def _forget_starts(spool: Spool, running: Start) -> None:
+    """All but that of the boot that is running: it dates what comes if the agent begins anew."""
+    if len(known_starts(spool.file)) > 1:
+        with spool.file.transaction():
+            spool.file.delete(LANE, STARTS, 2 * STARTS - 1)
+            keep_starts(spool, [running])
 
 
 def known_starts(file: SpoolFile) -> list[Start]:
@@ -278,8 +277,9 @@ def _estimated(
 def _between(earliest: float | None, latest: float, lengths: Mapping[str, float]) -> list[Start]:
     """Starts of boots that followed each other somewhere between two times."""
     lasted = sum(lengths.values())
-    slack = 0.0 if earliest is None else max(0.0, latest - earliest - lasted)
-    uncertainty = None if earliest is None else slack / 2 + lasted * DRIFT
+    gap = 0.0 if earliest is None else latest - earliest - lasted
+    slack = max(0.0, gap)  # there is none where one of the two times is wrong, by at least that
+    uncertainty = None if earliest is None else max(slack / 2, -gap) + lasted * DRIFT
     starts: list[Start] = []
     end = latest - slack / 2
     for boot, length in reversed(list(lengths.items())):

@@ -13,7 +13,7 @@ import pytest
 
 from clima_agent.document import dated
 from clima_agent.spool import Ledger, Limits, Spool, Start, Undated, recover
-from clima_agent.spool.undated import SLICE
+from clima_agent.spool.undated import SLICE, known_starts
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 from clima_core.reading import rfc3339
@@ -96,6 +96,24 @@ def test_a_boot_that_lost_its_power_lies_between_its_neighbours() -> None:
         assert "50" == lost["labels"]["clock_uncertainty_s"]
 
 
+@pytest.mark.parametrize("before", [[], [undated("lost", 10.0)]])
+def test_a_boot_whose_time_was_known_once_is_no_estimate(
+    tmp_path: Path, before: list[Undated]
+) -> None:
+    """An agent that began anew in it did not learn the time again before the power went."""
+    path = tmp_path / "spool.db"
+    with opened(path) as spool:
+        spool.keep_undated(before)
+        spool.date(Start("lost", NOW), dating)
+        spool.append("w", [dated_document(NOW + 40)])
+    with opened(path) as spool:
+        spool.keep_undated([undated("lost", 50.0), undated("now", 3.0)])
+        spool.date(Start("now", NOW + 1000), dating)
+        assert [40.0, 50.0, 1003.0] == times(spool)[-3:]
+        assert all("clock" not in each.get("quality", {}) for each in records(spool))
+        assert ["now"] == [start.boot for start in known_starts(spool.file)]
+
+
 def test_several_lost_boots_keep_their_order() -> None:
     """However many there were, and with nothing before them that has a date."""
     with opened() as spool:
@@ -112,6 +130,7 @@ def test_a_wrong_date_in_the_past_does_not_turn_the_order_around() -> None:
         spool.keep_undated([undated("lost", 5.0), undated("now", 3.0)])
         spool.date(Start("now", NOW), dating)
         assert [0.0, 3.0] == times(spool)[1:]
+        assert "1000005" == records(spool)[1]["labels"]["clock_uncertainty_s"]
 
 
 def test_dating_that_is_cut_short_goes_on_where_it_was(tmp_path: Path) -> None:
