@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from clima_agent.pairing.client import Peer
-from clima_core.errors import UnavailableError
+from clima_core.errors import ConfigurationError, UnavailableError
 from clima_core.pairing import SERVICE
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def forwarders(interfaces: Sequence[str] | None = None, look_s: float = LOOK_S) 
 
     try:
         network = zeroconf.Zeroconf(interfaces=interfaces or zeroconf.InterfaceChoice.All)
+    except ValueError as error:
+        hint = "expected an IP address of this machine"
+        raise ConfigurationError(f"--interface: {error}; {hint}") from error
     except OSError as error:
         raise UnavailableError(f"mDNS: {error.strerror or error}; name the ADDRESS") from error
     try:

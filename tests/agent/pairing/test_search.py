@@ -10,6 +10,7 @@ import pytest
 
 from clima_agent.cli import main
 from clima_agent.pairing import search
+from clima_core.errors import ConfigurationError
 from clima_forwarder.pairing.advertisement import Advertisement
 from tests.forwarder.pairing.desk import desk
 
@@ -54,6 +55,12 @@ async def test_enroll_without_an_address_pairs_with_the_one_that_is_found(
         assert (1, 0) == (len(one.requests.pending()), len(two.requests.pending()))
     for each in (one, two):
         assert f"clima-agent enroll 127.0.0.1:{each.port} " in said
+
+
+def test_an_interface_that_is_no_address_is_said() -> None:
+    """As `ip address` shows them first: by name."""
+    with pytest.raises(ConfigurationError, match=r"--interface: 'eth0' .* an IP address of this"):
+        search.forwarders(["eth0"])
 
 
 async def test_a_network_that_does_not_let_one_say_so_is_no_fault(
