@@ -234,7 +234,7 @@ def _board(found: dict[str, Any]) -> str:
 def _values(last: dict[str, Any] | None) -> list[str]:
     """The last reading, a line per quantity: the value, what the sensors said, the flags."""
     if last is None:
-        return ["no reading yet"]
+        return ["no reading with a time yet"]
     lines = [f"{'last reading':40}{_short(datetime.fromisoformat(last['@timestamp']))}"]
     for quantity, value in last.get("weather", {}).items():
         shown = "–" if value is None else f"{value:g} {QUANTITIES[quantity].unit}"
