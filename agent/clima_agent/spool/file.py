@@ -99,6 +99,7 @@ class SpoolFile:
         """
         self.path = path
         self._damaged = False  # it has shown itself to be
+        self._identity: tuple[int, int] | None = None  # of what was opened to be written
         if read_only:
             self._connection = self._reader()
         elif path != ":memory:" and only_log_is_left(Path(path)):
@@ -114,6 +115,7 @@ class SpoolFile:
                 self._all(f"PRAGMA page_size = {PAGE_BYTES}")
                 self._all("PRAGMA journal_mode = WAL")
                 self._check()
+                self._identity = self._lies_there()
         except BaseException:
             self.close()  # or it would be closed later, and remove the log of its successor
             raise
@@ -122,10 +124,15 @@ class SpoolFile:
         """Close it. A damaged one is left as it is, log and all, for `salvage.py`.
 
         Whoever closes it last would empty the log into it, or what SQLite can read of that; unless
-        that is somebody who may only read.
+        that is somebody who may only read. Where it lies no more, SQLite must not find its log.
         """
         with ExitStack() as stack:
-            if self._damaged:
+            if self._taken_away():
+                log, hidden = Path(f"{self.path}-wal"), Path(f"{self.path}-wal.left")
+                with suppress(OSError):
+                    log.rename(hidden)
+                    stack.callback(hidden.rename, log)
+            elif self._damaged:
                 with suppress(ClimaError, sqlite3.Error):
                     reader = stack.enter_context(closing(self._reader()))
                     reader.execute("PRAGMA user_version")
@@ -135,7 +142,12 @@ class SpoolFile:
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """All or nothing. Raises `SpoolFullError` when the disk is, with nothing changed."""
+        """All or nothing. Raises `SpoolFullError` when the disk is, with nothing changed.
+
+        A durable one in a file that was taken away would be for nobody: it counts as damaged.
+        """
+        if durable and self._taken_away():
+            raise self._damage("was taken away or replaced while it was in use")
         with self._translated():
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -311,6 +323,18 @@ class SpoolFile:
         known = version & 0xFF == MAJOR and version <= _MOST_FORMAT
         if not known or self._all("PRAGMA quick_check(1)") != [("ok",)]:
             raise self._damage("SQLite's quick_check found damage")
+
+    def _lies_there(self) -> tuple[int, int] | None:
+        """Which file has the path now; none, or what was opened where that cannot be told."""
+        try:
+            found = Path(self.path).stat()
+        except OSError as error:
+            return None if isinstance(error, FileNotFoundError) else self._identity
+        return found.st_dev, found.st_ino
+
+    def _taken_away(self) -> bool:
+        """Whether it lies no longer where it was opened."""
+        return self._identity is not None and self._identity != self._lies_there()
 
     def _refuse_newer(self) -> None:
         try:

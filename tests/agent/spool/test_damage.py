@@ -181,6 +181,27 @@ def test_a_log_without_its_file_is_not_thrown_away(healthy: Files, tmp_path: Pat
         spool.close()
 
 
+@pytest.mark.parametrize("by", [None, b"", b"another"])
+def test_a_file_that_is_taken_away_in_use_is_noticed(tmp_path: Path, by: bytes | None) -> None:
+    """At the next sync, and with all that its log still has; else it would fill up unseen."""
+    path = tmp_path / "spool.db"
+    spool = Spool(path, STATION)
+    spool.append("w", documents(20))
+    spool.sync()
+    lane = Lane(spool.journal, "w")
+    path.unlink()
+    if by is not None:
+        path.write_bytes(by)
+    spool.append("w", documents(10))
+    with pytest.raises(SpoolDamagedError, match="was taken away or replaced while it was in use"):
+        spool.sync()
+    spool.file.close()
+    other = recover(path, STATION, None)
+    assert 30 == len(waiting(other, lane))
+    assert_accounted(other)
+    other.close()
+
+
 def test_without_its_log_the_file_is_older_and_whole(healthy: Files, tmp_path: Path) -> None:
     """That it is behind what was sent, only the forwarder can tell (`was_rolled_back`)."""
     spool, found = check(lay(Files({"": healthy[""]}), tmp_path), healthy)
