@@ -1,6 +1,7 @@
 """The station's own store on the SD card: the only queue of Clima that has to survive.
 
 spool.py     the Spool: append, sync, read, acknowledge; its invariants in prose
+books.py     its file and ledgers, kept in step: what all changes of it go through
 ledger.py    what became of each sequence of a lane: acknowledged, dropped, or still waiting
 room.py      staying within limits, and getting out of a full disk
 file.py      the SQLite file: its format, its transactions, what counts as damage

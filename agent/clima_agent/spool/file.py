@@ -225,18 +225,11 @@ class SpoolFile:
     ) -> None:
         """Put records into a lane, numbered from `first`; none of them may be there.
 
-        None for a body leaves its number out.
+        None for a body leaves its number out. In the caller's transaction.
         """
         ids = enumerate(bodies, number << SHIFT | first)
-        with self._translated():
-            self._connection.executemany(
-                "INSERT INTO record VALUES (?, ?, ?, ?)",
-                (
-                    (id_, recorded, checksum(id_, body), body)
-                    for id_, body in ids
-                    if body is not None
-                ),
-            )
+        rows = ((id_, recorded, checksum(id_, body), body) for id_, body in ids if body is not None)
+        self._connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?)", rows)
 
     def insert_if_missing(self, number: int, sequence: int, recorded: int, body: bytes) -> bool:
         """Put one record into a lane; False when there is one of that number."""
@@ -249,16 +242,12 @@ class SpoolFile:
 
     def bodies(self, number: int, first: int, last: int) -> Iterator[bytes]:
         """The bodies from `first` on, up to the first that is missing or fails its checksum."""
-        expected = number << SHIFT | first
-        with self._translated():
-            for id_, stored, body in self._connection.execute(
-                "SELECT id, checksum, body FROM record WHERE id BETWEEN ? AND ? ORDER BY id",
-                _span(number, first, last),
-            ):
-                if id_ != expected or checksum(id_, body) != stored:
-                    return
-                yield body
-                expected += 1
+        expected = first
+        for sequence, body in self.readable(number, first, last):
+            if sequence != expected:
+                return
+            yield body
+            expected += 1
 
     def readable(self, number: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
         """Sequences and bodies of all records whose checksum holds, in order."""

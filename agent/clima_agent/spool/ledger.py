@@ -19,6 +19,7 @@ from clima_core.wire import MAX_PAIRS, Dropped, LaneReport, pairs
 
 ACKNOWLEDGED = "acknowledged"
 ASSIGNED = "assigned"  # written down too: it outlives the records that it counts
+UNDATED = 0  # has no ledger: records of which nobody knows the time (`undated.py`)
 
 
 @dataclass

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from clima_agent.spool import room, salvage, undated
+from clima_agent.spool import room, salvage
+from clima_agent.spool.ledger import UNDATED
 from clima_agent.spool.room import Limits
 from clima_agent.spool.spool import Spool
 from clima_core.ranges import Ranges
@@ -68,7 +69,7 @@ def _adopt_one(spool: Spool, record: salvage.Salvaged) -> bool:
     lane, sequence, recorded, body = record
     if lane is None:
         new = sequence > spool.dated
-        return new and spool.file.insert_if_missing(undated.LANE, sequence, recorded, body)
+        return new and spool.file.insert_if_missing(UNDATED, sequence, recorded, body)
     ledger = spool.ledgers.get(lane)
     if ledger is None:
         ledger = spool.add_lane(lane, datetime.fromtimestamp(recorded, UTC))

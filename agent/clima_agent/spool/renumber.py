@@ -7,46 +7,43 @@ not take because another record has its identity. A move is durable, whole or no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from clima_agent.spool.books import Books
+from clima_agent.spool.ledger import Ledger
 from clima_agent.spool.record import TOO_LONG, identified
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 
-if TYPE_CHECKING:
-    from clima_agent.spool.ledger import Ledger
-    from clima_agent.spool.spool import Spool
 
-
-def move(spool: Spool, moving: Mapping[Lane, Ranges], to_journal: str | None = None) -> None:
+def move(books: Books, moving: Mapping[Lane, Ranges], to_journal: str | None = None) -> None:
     """Number the records of `moving` at the end of the current journal, or of a new one."""
-    with spool.all_or_nothing():
+    with books.all_or_nothing():
         if to_journal:
-            spool.add_lanes(to_journal)
+            books.add_lanes(to_journal)
         for lane, ranges in moving.items():
-            if source := spool.ledgers.get(lane):
-                target = spool.ledgers[Lane(spool.journal, lane.stream)]
-                _move(spool, source, target, ranges.between(1, source.last))
+            if source := books.ledgers.get(lane):
+                target = books.ledgers[Lane(books.journal, lane.stream)]
+                _move(books, source, target, ranges.between(1, source.last))
 
 
-def _move(spool: Spool, source: Ledger, target: Ledger, ranges: Ranges) -> None:
+def _move(books: Books, source: Ledger, target: Ledger, ranges: Ranges) -> None:
     """One that cannot be read takes a number too, so that it stays counted as dropped."""
-    recorded = int(spool.now().timestamp())
+    recorded = int(books.now().timestamp())
     for sequence in ranges - source.acknowledged:
         target.last += 1
         number = target.last
-        if body := next(spool.file.bodies(source.number, sequence, sequence), None):
+        if body := next(books.file.bodies(source.number, sequence, sequence), None):
             document = msgspec.json.decode(body)
-            moved = identified(document, spool.station, target.lane, number)
-            spool.file.insert(target.number, number, recorded, [moved])
+            moved = identified(document, books.station, target.lane, number)
+            books.file.insert(target.number, number, recorded, [moved])
             if moved is None:  # its number has more digits now
                 target.drop(Ranges([(number, number)]), TOO_LONG)
         else:
             target.drop(Ranges([(number, number)]), source.fate(sequence) or "damaged")
     for first, last in ranges.pairs:
-        spool.file.delete(source.number, first, last)
+        books.file.delete(source.number, first, last)
     if ranges and ranges.pairs[-1][1] >= source.last:
         source.truncate(ranges.pairs[-1][0] - 1)
     source.acknowledge(ranges)  # stored, as another record

@@ -17,16 +17,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clima_agent.spool import undated
-from clima_agent.spool.file import SpoolFullError
+from clima_agent.spool.books import Books
+from clima_agent.spool.file import SpoolFile, SpoolFullError
+from clima_agent.spool.ledger import Ledger
 from clima_core.ranges import Ranges
-
-if TYPE_CHECKING:
-    from clima_agent.spool.file import SpoolFile
-    from clima_agent.spool.ledger import Ledger
-    from clima_agent.spool.spool import Spool
 
 BALLAST_BYTES = 2 * 1024 * 1024
 LOG_BYTES = BALLAST_BYTES // 2  # what the log may need before it goes into the file
@@ -43,17 +39,16 @@ class Limits:
     acknowledged_days: float = 7.0
 
 
-def keep_within_limits(spool: Spool) -> None:
+def keep_within_limits(books: Books, limits: Limits) -> None:
     """Let acknowledged records go that are old or in the way, then waiting ones if need be."""
-    limits = spool.limits
-    _let_old_go(spool, spool.now().timestamp() - limits.acknowledged_days * DAY_S)
-    while spool.file.used_bytes > limits.acknowledged_bytes and _let_acknowledged_go(spool):
+    _let_old_go(books, books.now().timestamp() - limits.acknowledged_days * DAY_S)
+    while books.file.used_bytes > limits.acknowledged_bytes and _let_acknowledged_go(books):
         pass
-    while spool.file.used_bytes > limits.total_bytes and _give_up_waiting(spool, "spool_full"):
+    while books.file.used_bytes > limits.total_bytes and _give_up_waiting(books, "spool_full"):
         pass
-    if spool.file.path != ":memory:":
-        _lay_ballast(spool.file.path)
-    limit_growth(spool.file)
+    if books.file.path != ":memory:":
+        _lay_ballast(books.file.path)
+    limit_growth(books.file)
 
 
 def limit_growth(file: SpoolFile) -> None:
@@ -72,19 +67,22 @@ def loaded(file: SpoolFile, load: Callable[[], None]) -> None:
         load()
 
 
-def make_room(spool: Spool) -> bool:
+def make_room(books: Books) -> bool:
     """The disk is full: False when there is nothing left to free.
 
     First what costs nothing: the log's own room, then the ballast's, but for what deletions need.
     Then a slice, of acknowledged records first.
     """
-    if _emptied_log(spool):
+    if _emptied_log(books):
         return True
-    if throw_ballast(spool.file.path):
-        limit_growth(spool.file)
+    if throw_ballast(books.file.path):
+        limit_growth(books.file)
         return True
-    freed = _let_acknowledged_go(spool) or _give_up_waiting(spool, "disk_full")
-    return _emptied_log(spool) or freed
+    try:
+        freed = _let_acknowledged_go(books) or _give_up_waiting(books, "disk_full")
+    except SpoolFullError:
+        return False
+    return _emptied_log(books) or freed
 
 
 def throw_ballast(path: Path | str) -> bool:
@@ -96,56 +94,56 @@ def throw_ballast(path: Path | str) -> bool:
     return True
 
 
-def _emptied_log(spool: Spool) -> bool:
+def _emptied_log(books: Books) -> bool:
     """Whether the log could be moved into free pages of the file."""
     try:
-        return spool.file.checkpoint()
+        return books.file.checkpoint()
     except SpoolFullError:
         return False
 
 
-def _let_old_go(spool: Spool, cutoff: float) -> None:
-    for ledger in spool.ledgers.values():
-        while oldest := _slice(spool, ledger, ledger.acknowledged):
-            if (spool.file.recorded(ledger.number, oldest[1]) or 0) >= cutoff:
+def _let_old_go(books: Books, cutoff: float) -> None:
+    for ledger in books.ledgers.values():
+        while oldest := _slice(books, ledger, ledger.acknowledged):
+            if (books.file.recorded(ledger.number, oldest[1]) or 0) >= cutoff:
                 break
-            _delete(spool, ledger, oldest)
+            _delete(books, ledger, oldest)
 
 
-def _let_acknowledged_go(spool: Spool) -> bool:
-    for ledger in spool.ledgers.values():
-        if oldest := _slice(spool, ledger, ledger.acknowledged):
-            _delete(spool, ledger, oldest)
+def _let_acknowledged_go(books: Books) -> bool:
+    for ledger in books.ledgers.values():
+        if oldest := _slice(books, ledger, ledger.acknowledged):
+            _delete(books, ledger, oldest)
             return True
     return False
 
 
-def _give_up_waiting(spool: Spool, reason: str) -> bool:
+def _give_up_waiting(books: Books, reason: str) -> bool:
     """Drop the oldest slice of the lane with the most waiting."""
-    for ledger in sorted(spool.ledgers.values(), key=lambda each: len(each.waiting), reverse=True):
-        if oldest := _slice(spool, ledger, ledger.waiting):
-            _delete(spool, ledger, oldest, reason)
-            spool.drop(ledger, Ranges([oldest]), reason)
+    for ledger in sorted(books.ledgers.values(), key=lambda each: len(each.waiting), reverse=True):
+        if oldest := _slice(books, ledger, ledger.waiting):
+            _delete(books, ledger, oldest, reason)
+            books.drop(ledger, Ranges([oldest]), reason)
             return True
-    return undated.drop_oldest(spool, reason)
+    return undated.drop_oldest(books, reason)
 
 
-def _slice(spool: Spool, ledger: Ledger, ranges: Ranges) -> tuple[int, int] | None:
+def _slice(books: Books, ledger: Ledger, ranges: Ranges) -> tuple[int, int] | None:
     """The lowest of `ranges` that the file still holds, at most a slice; both ends are there."""
-    for first, last in (ranges & spool.file.held(ledger.number)).pairs:
-        if there := spool.file.held(ledger.number, first, last):
+    for first, last in (ranges & books.file.held(ledger.number)).pairs:
+        if there := books.file.held(ledger.number, first, last):
             lowest = there.pairs[0][0]
-            return spool.file.held(ledger.number, lowest, min(last, lowest + SLICE - 1)).pairs[0]
+            return books.file.held(ledger.number, lowest, min(last, lowest + SLICE - 1)).pairs[0]
     return None
 
 
 def _delete(
-    spool: Spool, ledger: Ledger, oldest: tuple[int, int], given_up: str | None = None
+    books: Books, ledger: Ledger, oldest: tuple[int, int], given_up: str | None = None
 ) -> None:
-    with spool.file.transaction():
+    with books.file.transaction():
         # Whoever finds an acknowledged record again finds the store has it, too.
-        spool.file.delete(ledger.number, *oldest, erase=given_up is not None)
-        spool.save_account([(ledger.number, given_up, *oldest)] if given_up else [])
+        books.file.delete(ledger.number, *oldest, erase=given_up is not None)
+        books.save_account([(ledger.number, given_up, *oldest)] if given_up else [])
 
 
 def _ballast(path: Path | str) -> Path:

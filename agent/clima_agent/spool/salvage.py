@@ -29,7 +29,7 @@ from clima_agent.spool.file import (
     only_log_is_left,
     row_checksum,
 )
-from clima_agent.spool.ledger import ASSIGNED
+from clima_agent.spool.ledger import ASSIGNED, UNDATED
 from clima_core.errors import ClimaError
 from clima_core.files import sync_directory
 from clima_core.identity import STREAMS, Lane
@@ -163,7 +163,7 @@ def _opened(path: Path, stack: ExitStack) -> BinaryIO | None:
 
 
 def _identified(record_id: int, recorded: int, body: bytes, station: str) -> Salvaged | None:
-    if record_id >> SHIFT == undated.LANE:
+    if record_id >> SHIFT == UNDATED:
         return Salvaged(None, record_id, credible(recorded) or 0, body)
     try:
         name, journal, stream, sequence = msgspec.json.decode(
@@ -224,7 +224,7 @@ def _said(page: bytes) -> Iterator[int]:
         except (struct.error, IndexError, ValueError):
             continue
         row = (lane, how, first, last)
-        if row[:3] == (undated.LANE, ASSIGNED, 1) and row_checksum(*row) == stored:
+        if row[:3] == (UNDATED, ASSIGNED, 1) and row_checksum(*row) == stored:
             yield last
 
 

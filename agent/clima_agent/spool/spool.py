@@ -21,33 +21,24 @@ the spool is opened next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from clima_agent.spool import renumber, room, salvage, undated
-from clima_agent.spool.file import LaneRow, SpoolFile, SpoolFullError
-from clima_agent.spool.ledger import ASSIGNED, Ledger, ledgers_in, taken_back_on_failure
-from clima_agent.spool.record import TOO_LONG, Document, identified
+from clima_agent.spool.books import Books, Report
+from clima_agent.spool.file import SpoolFile, SpoolFullError
+from clima_agent.spool.ledger import Ledger, ledgers_in, taken_back_on_failure
+from clima_agent.spool.record import TOO_LONG, Document
 from clima_agent.spool.room import Limits
 from clima_agent.spool.undated import Date, Start, Undated
-from clima_core.identity import STREAMS, Lane, Stream, new_journal
+from clima_core.identity import Lane, Stream, new_journal
 from clima_core.ranges import Ranges
 from clima_core.wire import LaneReport
 
-MOST_TOLD = 50  # runs of sequences in one event: a badly torn spool has thousands
-
-
 Outcome = TypeVar("Outcome")
-
-
-class Report(Protocol):
-    """How the spool says what a person must know: an event's name and its fields."""
-
-    def __call__(self, event: str, /, **fields: object) -> None: ...
 
 
 def _utc_now() -> datetime:
@@ -58,7 +49,7 @@ def _silent(event: str, /, **fields: object) -> None:
     pass
 
 
-class Spool:
+class Spool(Books):
     """One station's spool, used by one thread; `:memory:` for a path makes one that forgets."""
 
     def __init__(
@@ -71,13 +62,8 @@ class Spool:
         report: Report = _silent,
     ) -> None:
         """Open the spool, or make it; see `SpoolFile` for the errors."""
-        self.station = station
+        super().__init__(station, now, report)
         self.limits = limits or Limits()
-        self.now = now
-        self.tell = report
-        self._ledgers: dict[Lane, Ledger] = {}
-        self.dated = 0  # the last undated record that was numbered, or given up
-        self.changed = True  # something would not survive a power cut yet
         if path != ":memory:":
             self._finish_recovery(Path(path))
         try:
@@ -115,7 +101,7 @@ class Spool:
         """Keep records of which nobody knows the time yet, all or none of them (`undated.py`)."""
         self.changed = True
         try:
-            self.with_room(partial(self._keep_undated, records))
+            self.with_room(partial(undated.keep, self, records))
         except SpoolFullError:
             undated.give_up(self, records, "disk_full")
 
@@ -125,22 +111,30 @@ class Spool:
         return undated.count(self.file)
 
     def date(self, running: Start, document: Date) -> int:
-        """The time is known: number what was kept without a date; how many records that were.
+        """The time is known: date what was kept until then, and number it; returns how many.
 
-        When the journal began is known now, too. A lane without records begins now.
+        `running` is the boot that is running. When the journal began is known now, too: a lane that
+        has no record begins now. Cut short at any point, also by SpoolFullError, it goes on where
+        it was: the starts that boots were given stay as they are.
         """
         self.changed = True
-        return undated.date(self, running, document)
+        starts = self.with_room(partial(undated.starts, self, running))
+        done = 0
+        while dated := self.with_room(partial(undated.date_slice, self, starts, document)):
+            done += dated
+        self.with_room(partial(undated.forget_starts, self, running))
+        self.with_room(partial(undated.begin_timeless, self))
+        return done
 
     def sync(self) -> None:
         """Make everything appended and acknowledged so far survive a power cut."""
         try:
-            room.keep_within_limits(self)
+            room.keep_within_limits(self, self.limits)
             if self.changed:
                 with self.file.transaction(durable=True):
                     self.save_account()
         except SpoolFullError:
-            self._made_room()  # what was not synced stays unsent, and is tried again
+            room.make_room(self)  # what was not synced stays unsent, and is tried again
             return
         for ledger in self._ledgers.values():
             ledger.synced = ledger.last
@@ -176,18 +170,7 @@ class Spool:
                     bodies += self.file.bodies(ledger.number, sequence, sequence)
         return bodies[-count:]
 
-    # -- the account -----------------------------------------------------------------------
-
-    @property
-    def journal(self) -> str:
-        """The journal that new records go to."""
-        own = [ledger for ledger in self._ledgers.values() if not ledger.adopted]
-        return own[-1].lane.journal
-
-    @property
-    def ledgers(self) -> Mapping[Lane, Ledger]:
-        """The account of every lane, in the order of their making."""
-        return self._ledgers
+    # -- the ledgers -----------------------------------------------------------------------
 
     def reports(self) -> list[LaneReport]:
         """Every lane as HELLO and PING carry them, in the order in which they matter.
@@ -215,23 +198,6 @@ class Spool:
         ledger.acknowledged -= held
         self.changed = self.changed or bool(held)
         return held
-
-    def drop(self, ledger: Ledger, ranges: Ranges, reason: str) -> None:
-        """Give up what of `ranges` is not settled, and say so: it is lost for good."""
-        self.tell_dropped(ledger, ledger.drop(ranges, reason), reason)
-
-    def tell_dropped(self, ledger: Ledger, given_up: Ranges, reason: str) -> None:
-        """Say what the ledger says, and keep that with the next sync."""
-        if given_up:
-            self.changed = True
-            self.tell(
-                "records_dropped",
-                journal=ledger.lane.journal,
-                stream=ledger.lane.stream,
-                sequences=str(Ranges(given_up.pairs[:MOST_TOLD])),
-                count=len(given_up),
-                reason=reason,
-            )
 
     def mark_sending(self) -> None:
         """From now on any synced record may have been sent. Durable before it returns."""
@@ -264,40 +230,7 @@ class Spool:
         times = [self.file.recorded(number, first) for number, first in firsts if first]
         return min((datetime.fromtimestamp(time, UTC) for time in times if time), default=None)
 
-    # -- for undated.py --------------------------------------------------------------------
-
-    def number(self, ledger: Ledger, documents: Sequence[Document]) -> Ranges:
-        """Number and write them, in a transaction of the caller's, who takes it back if that fails.
-
-        Returns the numbers of those that were given up because they are too long.
-        """
-        first = ledger.last + 1
-        bodies = [
-            identified(document, self.station, ledger.lane, sequence)
-            for sequence, document in enumerate(documents, first)
-        ]
-        self.file.insert(ledger.number, first, self.recorded(), bodies)
-        ledger.last += len(bodies)
-        too_long = Ranges.of(first + n for n, body in enumerate(bodies) if body is None)
-        if too_long:
-            ledger.settle(TOO_LONG, too_long)
-            self.save_account()
-        return too_long
-
-    def begins(self, ledger: Ledger, since: datetime) -> None:
-        """The lane was made when nobody knew the time; in the caller's transaction."""
-        ledger.since = since
-        self._put_lane(ledger)
-
-    def recorded(self) -> int:
-        """When a record that is written now is written, as the file keeps it."""
-        return int(self.now().timestamp())
-
     # -- inside ----------------------------------------------------------------------------
-
-    def _keep_undated(self, records: Sequence[Undated]) -> None:
-        with self.file.transaction():
-            undated.keep(self, records)
 
     def _finish_recovery(self, path: Path) -> None:
         if aside := salvage.finish(path):
@@ -327,44 +260,7 @@ class Spool:
         """All that is here survives a power cut now; what comes next was never sent."""
         if ledger.never_sent_from is None:
             ledger.never_sent_from = ledger.last + 1
-            self._put_lane(ledger)
-
-    def _put_lane(self, ledger: Ledger) -> None:
-        self.file.put_lane(
-            LaneRow(
-                ledger.number, ledger.lane, ledger.since, ledger.adopted, ledger.never_sent_from
-            )
-        )
-
-    @contextmanager
-    def all_or_nothing(self) -> Iterator[None]:
-        """A durable change of both file and ledgers; everything is synced after it."""
-        before = {lane: ledger.copy() for lane, ledger in self._ledgers.items()}
-        try:
-            with self.file.transaction(durable=True):
-                yield
-                self.save_account()
-        except BaseException:
-            self._ledgers = before
-            raise
-        for ledger in self._ledgers.values():
-            ledger.synced = ledger.last
-
-    def add_lanes(self, journal: str) -> None:
-        """The weather's last: there a record is written at the tree's end, where it costs least."""
-        for stream in reversed(STREAMS):
-            self.add_lane(Lane(journal, stream))
-
-    def add_lane(
-        self, lane: Lane, adopted_since: datetime | None = None, *, never_sent: bool = False
-    ) -> Ledger:
-        """A new account, in the caller's transaction; adopted out of another file, or our own."""
-        number, adopted = len(self._ledgers) + 1, adopted_since is not None
-        since = adopted_since or self.now()
-        ledger = Ledger(number, lane, since, adopted, 1 if never_sent or not adopted else None)
-        self._put_lane(ledger)
-        self._ledgers[lane] = ledger
-        return ledger
+            self.put_lane(ledger)
 
     def _append(self, ledger: Ledger, documents: Sequence[Document]) -> Ranges:
         with taken_back_on_failure([ledger]), self.file.transaction():
@@ -376,24 +272,11 @@ class Spool:
             try:
                 return change()
             except SpoolFullError:
-                if not self._made_room():
+                if not room.make_room(self):
                     raise
-
-    def _made_room(self) -> bool:
-        try:
-            return room.make_room(self)
-        except SpoolFullError:
-            return False
-
-    def save_account(self, besides: Sequence[tuple[int, str, int, int]] = ()) -> None:
-        """Write down what the ledgers say, and rows `besides`; in the caller's transaction."""
-        rows = [row for ledger in self._ledgers.values() for row in ledger.rows()]
-        if self.dated:
-            rows.append((undated.LANE, ASSIGNED, 1, self.dated))
-        self.file.save_settled([*rows, *besides])
 
     def _mark_sending(self, lanes: Iterable[Lane]) -> None:
         with self.all_or_nothing():
             for lane in lanes:
                 self._ledgers[lane].never_sent_from = None
-                self._put_lane(self._ledgers[lane])
+                self.put_lane(self._ledgers[lane])

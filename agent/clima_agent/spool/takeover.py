@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from clima_agent.spool import undated
 from clima_agent.spool.file import SpoolFullError
+from clima_agent.spool.ledger import Ledger
 from clima_agent.spool.record import TOO_LONG, identified
 from clima_agent.spool.room import SLICE
+from clima_agent.spool.spool import Spool
+from clima_agent.spool.undated import Undated
 from clima_core.ranges import Ranges
-
-if TYPE_CHECKING:
-    from clima_agent.spool.ledger import Ledger
-    from clima_agent.spool.spool import Spool
-    from clima_agent.spool.undated import Undated
 
 Item = TypeVar("Item")
 
@@ -85,14 +83,9 @@ def _undated(spool: Spool, other: Spool) -> int:
     count = 0
     for part in _slices(each for _, each in undated.records(other.file)):
         missing = [each for each in part if _place(each) not in here]
-        spool.with_room(partial(_keep, spool, missing))
+        spool.with_room(partial(undated.keep, spool, missing))
         count += len(missing)
     return count
-
-
-def _keep(spool: Spool, records: Sequence[Undated]) -> None:
-    with spool.file.transaction():
-        undated.keep(spool, records)
 
 
 def _place(record: Undated) -> tuple[str, float, str]:

@@ -21,24 +21,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from clima_agent.clock import DRIFT, at, drift_s
-from clima_agent.spool.ledger import taken_back_on_failure
+from clima_agent.spool.books import Books
+from clima_agent.spool.file import SpoolFile
+from clima_agent.spool.ledger import UNDATED, Ledger, taken_back_on_failure
 from clima_agent.spool.record import TOO_LONG
 from clima_core.identity import Lane, Stream
+from clima_core.ranges import Ranges
 
-if TYPE_CHECKING:
-    from clima_agent.spool.file import SpoolFile
-    from clima_agent.spool.ledger import Ledger
-    from clima_agent.spool.spool import Spool
-    from clima_core.ranges import Ranges
-
-LANE = 0
 STARTS = 1 << 47  # the starts of boots are numbered from here, the records below
 SLICE = 200  # records dated in one transaction
 
@@ -97,126 +92,113 @@ class _Time(msgspec.Struct, frozen=True):
 
 def count(file: SpoolFile) -> int:
     """How many records have no date yet."""
-    return len(file.held(LANE, 0, STARTS - 1))
+    return len(file.held(UNDATED, 0, STARTS - 1))
 
 
 def dated(file: SpoolFile) -> int:
     """The last record that was numbered or given up: none has its number again."""
-    return max((ranges.last or 0 for _, ranges in file.settled(LANE)), default=0)
+    return max((ranges.last or 0 for _, ranges in file.settled(UNDATED)), default=0)
 
 
-def keep(spool: Spool, records: Sequence[Undated]) -> None:
-    """Keep records without a date, in order; SpoolFullError when there is no room."""
-    first = max(spool.dated, spool.file.held(LANE, 0, STARTS - 1).last or 0) + 1
-    spool.file.insert(LANE, first, spool.recorded(), [msgspec.json.encode(r) for r in records])
+def keep(books: Books, records: Sequence[Undated]) -> None:
+    """Keep records without a date, in order, all or none; SpoolFullError when there is no room."""
+    first = max(books.dated, books.file.held(UNDATED, 0, STARTS - 1).last or 0) + 1
+    with books.file.transaction():
+        books.file.insert(UNDATED, first, books.recorded(), map(msgspec.json.encode, records))
 
 
-def date(spool: Spool, running: Start, document: Date) -> int:
-    """Date all of them and give them their numbers; returns how many they were.
-
-    `running` is the boot that is running. Cut short at any point, also by SpoolFullError, it goes
-    on where it was: the starts that boots were given stay as they are. A lane that has no record
-    begins now.
-    """
-    starts = _starts(spool, running)
-    done = 0
-    while dated := spool.with_room(partial(_date_slice, spool, starts, document)):
-        done += dated
-    spool.with_room(partial(_forget_starts, spool, running))
-    spool.with_room(partial(_begin_timeless, spool))
-    return done
-
-
-def _begin_timeless(spool: Spool) -> None:
-    own = [ledger for ledger in spool.ledgers.values() if not ledger.adopted]
+def begin_timeless(books: Books) -> None:
+    """Have the lanes that have no record begin now."""
+    own = [ledger for ledger in books.ledgers.values() if not ledger.adopted]
     if timeless := [ledger for ledger in own if ledger.timeless]:
-        with spool.file.transaction():
+        with books.file.transaction():
             for ledger in timeless:
-                spool.begins(ledger, spool.now())
+                books.begins(ledger, books.now())
 
 
-def drop_oldest(spool: Spool, reason: str) -> bool:
+def drop_oldest(books: Books, reason: str) -> bool:
     """Give up the oldest slice; False when there is none."""
-    if not (part := list(islice(records(spool.file), SLICE))):
+    if not (part := list(islice(records(books.file), SLICE))):
         return False
-    with _numbering(spool, part[-1][0]):
-        lost = _numbered_lost(spool, [record for _, record in part], reason)
-    _tell_dropped(spool, lost, reason)
+    with _numbering(books, part[-1][0]):
+        lost = _numbered_lost(books, [record for _, record in part], reason)
+    _tell_dropped(books, lost, reason)
     return True
 
 
-def give_up(spool: Spool, unkept: Sequence[Undated], reason: str) -> None:
+def give_up(books: Books, unkept: Sequence[Undated], reason: str) -> None:
     """Give up what could not even be kept; the next sync writes it down."""
-    _tell_dropped(spool, _numbered_lost(spool, unkept, reason), reason)
+    _tell_dropped(books, _numbered_lost(books, unkept, reason), reason)
 
 
 def _numbered_lost(
-    spool: Spool, given_up: Sequence[Undated], reason: str
+    books: Books, given_up: Sequence[Undated], reason: str
 ) -> list[tuple[Ledger, Ranges]]:
     """Number what is lost, so that lane reports and the audit count it; without a time."""
     counts = Counter(record.stream for record in given_up)
-    ledgers = {stream: spool.ledgers[Lane(spool.journal, stream)] for stream in counts}
+    ledgers = {stream: books.ledgers[Lane(books.journal, stream)] for stream in counts}
     return [(ledgers[stream], ledgers[stream].lose(n, reason)) for stream, n in counts.items()]
 
 
-def _tell_dropped(spool: Spool, given_up: Sequence[tuple[Ledger, Ranges]], reason: str) -> None:
+def _tell_dropped(books: Books, given_up: Sequence[tuple[Ledger, Ranges]], reason: str) -> None:
     for ledger, sequences in given_up:
-        spool.tell_dropped(ledger, sequences, reason)
+        books.tell_dropped(ledger, sequences, reason)
 
 
-def _date_slice(spool: Spool, starts: Mapping[str, Start], document: Date) -> int:
+def date_slice(books: Books, starts: Mapping[str, Start], document: Date) -> int:
     """Date the oldest; how many. Read each time: to make room some may just have been given up."""
-    if not (part := list(islice(records(spool.file), SLICE))):
+    if not (part := list(islice(records(books.file), SLICE))):
         return 0
     too_long: list[tuple[Ledger, Ranges]] = []
-    with _numbering(spool, part[-1][0]):
+    with _numbering(books, part[-1][0]):
         for stream in dict.fromkeys(record.stream for _, record in part):
             documents = [
                 document(record, starts[record.boot])
                 for _, record in part
                 if record.stream == stream
             ]
-            ledger = spool.ledgers[Lane(spool.journal, stream)]
+            ledger = books.ledgers[Lane(books.journal, stream)]
             if ledger.timeless:
-                spool.begins(ledger, datetime.fromisoformat(documents[0]["@timestamp"]))
-            too_long.append((ledger, spool.number(ledger, documents)))
-    _tell_dropped(spool, too_long, TOO_LONG)
+                books.begins(ledger, datetime.fromisoformat(documents[0]["@timestamp"]))
+            too_long.append((ledger, books.number(ledger, documents)))
+    _tell_dropped(books, too_long, TOO_LONG)
     return len(part)
 
 
 @contextmanager
-def _numbering(spool: Spool, last: int) -> Iterator[None]:
+def _numbering(books: Books, last: int) -> Iterator[None]:
     """A transaction in which those up to `last` get other numbers; taken back, it never was.
 
     They are erased, or salvage would find them again; and first, so that their pages can be used.
     """
-    dated = spool.dated
+    dated = books.dated
     try:
-        with taken_back_on_failure(spool.ledgers.values()), spool.file.transaction():
-            spool.file.delete(LANE, 0, last)
+        with taken_back_on_failure(books.ledgers.values()), books.file.transaction():
+            books.file.delete(UNDATED, 0, last)
             yield
-            spool.dated = last
-            spool.save_account()
+            books.dated = last
+            books.save_account()
     except BaseException:
-        spool.dated = dated
+        books.dated = dated
         raise
-    spool.changed = True
+    books.changed = True
 
 
 def records(file: SpoolFile) -> Iterator[tuple[int, Undated]]:
     """All of them in order, with their number."""
-    for number, body in file.readable(LANE, 0, STARTS - 1):
+    for number, body in file.readable(UNDATED, 0, STARTS - 1):
         yield number, msgspec.json.decode(body, type=Undated)
 
 
-def _starts(spool: Spool, running: Start) -> dict[str, Start]:
+def starts(books: Books, running: Start) -> dict[str, Start]:
     """The starts of all boots; those that were missing are written down."""
-    known = known_starts(spool.file)
-    starts = {start.boot: start for start in known} | {running.boot: running}
-    new = _estimated(spool, starts, _lengths(spool.file) | {running.boot: 0.0})
+    known = known_starts(books.file)
+    by_boot = {start.boot: start for start in known} | {running.boot: running}
+    new = _estimated(books, by_boot, _lengths(books.file) | {running.boot: 0.0})
     new += [] if any(_same(each, running) for each in known) else [running]
-    spool.with_room(partial(_write_starts, spool, new))
-    return starts | {start.boot: start for start in new}
+    with books.file.transaction():
+        keep_starts(books, new)
+    return by_boot | {start.boot: start for start in new}
 
 
 def _same(known: Start, running: Start) -> bool:
@@ -224,46 +206,41 @@ def _same(known: Start, running: Start) -> bool:
     return (known.boot, known.start, *known.flags) == (running.boot, running.start, *running.flags)
 
 
-def _write_starts(spool: Spool, starts: Iterable[Start]) -> None:
-    with spool.file.transaction():
-        keep_starts(spool, starts)
-
-
-def _forget_starts(spool: Spool, running: Start) -> None:
+def forget_starts(books: Books, running: Start) -> None:
     """All but that of the boot that is running: it dates what comes if the agent begins anew."""
-    if len(known_starts(spool.file)) > 1:
-        with spool.file.transaction():
-            spool.file.delete(LANE, STARTS, 2 * STARTS - 1)
-            keep_starts(spool, [running])
+    if len(known_starts(books.file)) > 1:
+        with books.file.transaction():
+            books.file.delete(UNDATED, STARTS, 2 * STARTS - 1)
+            keep_starts(books, [running])
 
 
 def known_starts(file: SpoolFile) -> list[Start]:
     """Those that are written down: a dating that was cut short goes on by them."""
-    bodies = file.readable(LANE, STARTS, 2 * STARTS - 1)
+    bodies = file.readable(UNDATED, STARTS, 2 * STARTS - 1)
     return [msgspec.json.decode(body, type=Start) for _, body in bodies]
 
 
-def keep_starts(spool: Spool, starts: Iterable[Start]) -> None:
+def keep_starts(books: Books, starts: Iterable[Start]) -> None:
     """Write them down, in the caller's transaction."""
-    first = (spool.file.held(LANE, STARTS, 2 * STARTS - 1).last or STARTS) + 1
-    spool.file.insert(LANE, first, spool.recorded(), map(msgspec.json.encode, starts))
+    first = (books.file.held(UNDATED, STARTS, 2 * STARTS - 1).last or STARTS) + 1
+    books.file.insert(UNDATED, first, books.recorded(), map(msgspec.json.encode, starts))
 
 
 def _lengths(file: SpoolFile) -> dict[str, float]:
     """The boots in their order, and how long each lasted at least."""
     lengths: dict[str, float] = {}
-    for _, body in file.readable(LANE, 0, STARTS - 1):
+    for _, body in file.readable(UNDATED, 0, STARTS - 1):
         place = msgspec.json.decode(body, type=_Place)
         lengths[place.boot] = max(place.moment, lengths.get(place.boot, 0.0))
     return lengths
 
 
 def _estimated(
-    spool: Spool, starts: Mapping[str, Start], lengths: Mapping[str, float]
+    books: Books, starts: Mapping[str, Start], lengths: Mapping[str, float]
 ) -> list[Start]:
     """Starts of the boots that have none; the last boot of `lengths`, the running one, has."""
     estimated: list[Start] = []
-    earliest, unknown = _last_time(spool), list[str]()
+    earliest, unknown = _last_time(books), list[str]()
     for boot, length in lengths.items():
         if boot not in starts:
             unknown.append(boot)
@@ -288,12 +265,12 @@ def _between(earliest: float | None, latest: float, lengths: Mapping[str, float]
     return starts
 
 
-def _last_time(spool: Spool) -> float | None:
+def _last_time(books: Books) -> float | None:
     """The time of the last record that has one; those that were given up since have none."""
     times = [
         msgspec.json.decode(body, type=_Time).timestamp.timestamp()
-        for ledger in spool.ledgers.values()
-        if not ledger.adopted and (last := spool.file.held(ledger.number).last)
-        for body in spool.file.bodies(ledger.number, last, last)
+        for ledger in books.ledgers.values()
+        if not ledger.adopted and (last := books.file.held(ledger.number).last)
+        for body in books.file.bodies(ledger.number, last, last)
     ]
     return max(times, default=None)
