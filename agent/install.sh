@@ -39,6 +39,10 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+case $from in
+*://*) ;;
+*/*) [ -e "$from" ] || { printf 'install.sh: --from: there is no %s\n' "$from" >&2 && exit 2; } ;;
+esac
 if [ -n "$root" ]; then # whole and without links, as venv and pip write it
     root=$(cd "$root" && pwd -P) || exit 2
     root=${root%/}

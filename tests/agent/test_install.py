@@ -54,6 +54,15 @@ def test_a_wrong_option_is_exit_2() -> None:
     assert (2, True) == (done.returncode, "--uninstall" in done.stderr)
 
 
+def test_what_is_to_be_installed_must_be_there() -> None:
+    """Said at once, not by pip, which would take it for the name of a package."""
+    done = install("--dry-run", "--from", "/nowhere/clima.whl")
+    assert (2, "install.sh: --from: there is no /nowhere/clima.whl\n") == (
+        done.returncode,
+        done.stderr,
+    )
+
+
 @pytest.mark.parametrize("action", [(), ("--uninstall",)])
 def test_a_dry_run_says_all_and_does_nothing(root: Path, action: tuple[str, ...]) -> None:
     """Each step with its reason, and each command."""
