@@ -24,6 +24,7 @@ from clima_agent.sources import Sensor, Setting
 from clima_agent.sources.replay import Replay
 from clima_core import configuration, keys
 from clima_core.errors import ConfigurationError
+from clima_core.identity import STATION_ID
 from clima_core.reading import NAMES_LIMIT, QUANTITIES
 
 ENVIRONMENT_PREFIX = "CLIMA_AGENT"
@@ -51,7 +52,7 @@ class Station(Table, frozen=True):
     id: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z",
+            pattern=STATION_ID.pattern,
             description="up to 63 of a-z, 0-9 and -, not beginning with -",
         ),
     ]

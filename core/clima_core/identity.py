@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 Stream = Literal["w", "s", "l"]
 STREAMS: tuple[Stream, ...] = ("w", "s", "l")
 
-STATION_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+STATION_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}\Z")
 JOURNAL = re.compile(r"[0-9a-f]{12}")
 MAX_SEQUENCE = 2**48
 

@@ -39,6 +39,7 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 import msgspec
 
 from clima_core.errors import ConfigurationError, ProtocolError
+from clima_core.identity import STATION_ID
 
 VERSION = 1
 PORT = 5573
@@ -50,7 +51,7 @@ DIGITS = 6
 
 Octets = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # 32 of them
 AttemptId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
-StationId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z")]
+StationId = Annotated[str, msgspec.Meta(pattern=STATION_ID.pattern)]
 Printable = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,64}\Z")]  # it goes to a terminal
 Code = Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,40}\Z")]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
