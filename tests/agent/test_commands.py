@@ -250,6 +250,19 @@ def test_check_says_whose_the_card_is(file: Path, capsys: pytest.CaptureFixture[
     assert "`clima-agent enroll --moved`" in other["message"]
 
 
+def test_status_of_a_damaged_spool_says_who_mends_it(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The agent that is started again."""
+    spool = file.with_name("spool") / "spool.db"
+    spool.parent.mkdir()
+    Spool(spool, "roof").close()
+    spool.write_bytes(spool.read_bytes()[:1024] + bytes(5 * 1024))
+
+    assert 69 == main(["status", "-c", str(file)])
+    assert "puts it aside when it starts, and saves what is left" in capsys.readouterr().err
+
+
 def test_status_says_that_the_card_is_of_another_board(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ from clima_agent.cli import add_config
 from clima_agent.clock import Keeper
 from clima_agent.lock import exclusive
 from clima_agent.spool import undated
-from clima_agent.spool.file import SpoolFile
+from clima_agent.spool.file import SpoolDamagedError, SpoolFile
 from clima_agent.spool.ledger import Ledger, ledgers_in
 from clima_core import __version__, keys
 from clima_core.errors import EXIT_OK, UnavailableError
@@ -71,7 +71,7 @@ def _status(here: board.Place) -> dict[str, Any]:
 
 
 def _spool(path: Path) -> dict[str, Any] | None:
-    """What a spool holds; None where there is none. UnavailableError where it may not be read."""
+    """What a spool holds; None where there is none. UnavailableError where it cannot be read."""
     try:
         if not path.exists():
             return None
@@ -89,6 +89,9 @@ def _spool(path: Path) -> dict[str, Any] | None:
             "oldest_waiting": _oldest_waiting(file, ledgers),
             "last": _last(file, ledgers),
         }
+    except SpoolDamagedError as error:
+        mend = "`clima-agent run` puts it aside when it starts, and saves what is left of it"
+        raise UnavailableError(f"{error}; {mend}") from error
     finally:
         file.close()
 
