@@ -30,6 +30,7 @@ IS_HUMIDITY = 0b10  # status bit of a raw value: which of the two was measured
 # change "without prior notice" (both data sheets); in an Si7021 they are set.
 SETTINGS, HEATER, BATTERY, RESERVED = 0b1000_0011, 0b0000_0100, 0b0100_0000, 0b0011_1000
 AFTER_RESET = 0b10
+TOLERANCE = 5.0  # %, at the ends of the range
 QUANTITIES = ("air_temperature", "relative_humidity")
 
 
@@ -77,7 +78,7 @@ class Htu21dChip:
     def measure(self) -> dict[str, Measured]:
         """Takes 66 ms, an SHT21 up to 114.
 
-        Humidity a little above 100 % is the tolerance of the chip: saturation.
+        Humidity a little above 100 % is the tolerance of the chip: saturation; as below 0 %.
         """
         temperature = self._raw(TEMPERATURE, *TEMPERATURE_S)
         humidity = self._raw(HUMIDITY, *HUMIDITY_S)
@@ -112,9 +113,10 @@ def celsius(raw: int) -> float:
 
 
 def percent(raw: int) -> float:
-    """As above. From 100 to 105 % is 100: beyond the tolerance it stays, and gets its flag."""
+    """As above. Beyond 0 or 100 % by the tolerance it is that; beyond that it gets its flag."""
     humidity = -6 + 125 * (raw & ~0b11) / 65536
-    return 100.0 if 100 < humidity <= 105 else humidity
+    within = -TOLERANCE <= humidity <= 100 + TOLERANCE
+    return min(max(humidity, 0.0), 100.0) if within else humidity
 
 
 def crc8(data: bytes) -> int:

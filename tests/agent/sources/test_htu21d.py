@@ -47,6 +47,12 @@ def test_a_little_more_than_saturated_is_saturated(raw: int, expected: float) ->
     assert pytest.approx(expected, abs=0.001) == percent(raw)
 
 
+@pytest.mark.parametrize(("raw", "expected"), [(0x0C48, 0.0), (0x0A3C, 0.0), (0x0200, -5.023)])
+def test_a_little_less_than_dry_is_dry(raw: int, expected: float) -> None:
+    """As in a desert at noon: the Si7021's data sheet says that it is to be expected."""
+    assert pytest.approx(expected, abs=0.001) == percent(raw)
+
+
 def test_measures_within_the_times_of_the_data_sheet() -> None:
     """A reset, then each value as soon as the chip must have it, and not before."""
     bus = FakeBus({0x40: FakeHtu21d()})
