@@ -104,7 +104,8 @@ def test_all_that_does_not_fit_is_said_at_once(tmp_path: Path) -> None:
         ('[[forwarders]]\naddress = "tcp://a:65536"', "no port 65536; expected at most 65535"),
         ('[[sensors]]\ndriver = "bme208"', 'did you mean "bme280"?'),
         ('[[sensors]]\ndriver = "bme280"\nname = "roof"', '"bme280-2"'),
-        ('[[sensors]]\ndriver = "bme280"\naddress = 0x40', "0x76 or 0x77"),
+        ('[[sensors]]\ndriver = "bme280"\naddress = 0x40', "expected 0x76 or 0x77, found 0x40"),
+        ('[[sensors]]\ndriver = "htu21d"\naddress = 0x41', "expected 0x40, found 0x41"),
         ('[[sensors]]\ndriver = "bh1750"\naddress = 0x24', "expected 0x23 or 0x5c, found 0x24"),
         ('[[sensors]]\ndriver = "ds18b20"\ndevice = "28"', '"28-0316a2799bff", found "28"'),
         (

@@ -31,12 +31,8 @@ class Bh1750(i2c.OnI2c, frozen=True, tag="bh1750"):
     name: Annotated[
         str, Meta(pattern=r"^bh1750(-[2-9])?$", description='"bh1750", or "bh1750-2" to "bh1750-9"')
     ] = "bh1750"
-    address: Annotated[int, Meta(description="0x23 or 0x5c")] = 0x23
+    address: int = 0x23
     sensitivity: Annotated[float, Meta(ge=0.45, le=3.68)] = 1.0
-
-    def __post_init__(self) -> None:
-        if self.address not in self.ADDRESSES:
-            raise ValueError(f"address: expected 0x23 or 0x5c, found 0x{self.address:02x}")
 
     def open(self, _: Setting, /) -> i2c.ChipSource:
         return i2c.ChipSource(

@@ -28,7 +28,6 @@ class Bme280(i2c.OnI2c, frozen=True, tag="bme280"):
     name: Annotated[
         str, Meta(pattern=r"^bme280(-[2-9])?$", description='"bme280", or "bme280-2" to "bme280-9"')
     ] = "bme280"
-    address: Annotated[int, Meta(ge=0x76, le=0x77, description="0x76 or 0x77")] | None = None
 
     def open(self, _: Setting, /) -> i2c.ChipSource:
         addresses = self.ADDRESSES if self.address is None else (self.address,)

@@ -36,7 +36,7 @@ class Bmp180(i2c.OnI2c, frozen=True, tag="bmp180"):
     name: Annotated[
         str, Meta(pattern=r"^bmp180(-[2-9])?$", description='"bmp180", or "bmp180-2" to "bmp180-9"')
     ] = "bmp180"
-    address: Annotated[int, Meta(ge=ADDRESS, le=ADDRESS, description="0x77")] = ADDRESS
+    address: int = ADDRESS
     oversampling: Annotated[int, Meta(ge=0, le=3)] = 3
 
     def open(self, _: Setting, /) -> i2c.ChipSource:

@@ -42,7 +42,7 @@ class Htu21d(i2c.OnI2c, frozen=True, tag="htu21d"):
     name: Annotated[
         str, Meta(pattern=r"^htu21d(-[2-9])?$", description='"htu21d", or "htu21d-2" to "htu21d-9"')
     ] = "htu21d"
-    address: Annotated[int, Meta(ge=ADDRESS, le=ADDRESS, description="0x40")] = ADDRESS
+    address: int = ADDRESS
 
     def open(self, _: Setting, /) -> i2c.ChipSource:
         return i2c.ChipSource(QUANTITIES, lambda: i2c.open_bus(self.bus), Htu21dChip)

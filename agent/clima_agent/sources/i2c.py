@@ -49,14 +49,19 @@ class OnI2c(Options, frozen=True, kw_only=True):
     ADDRESSES: ClassVar[tuple[int, ...]]
 
     bus: Annotated[int, Meta(ge=0, le=99)] = 1
-    address: int | None = None
+    address: int | None = None  # the first at which such a chip answers
+
+    def __post_init__(self) -> None:
+        if self.address not in (None, *self.ADDRESSES):
+            right = " or ".join(f"{each:#04x}" for each in self.ADDRESSES)
+            raise ValueError(f"address: expected {right}, found {self.address:#04x}")
 
     @property
     def place(self) -> str:
         return f"bus {self.bus}, " + (
             "the first address that answers"
             if self.address is None
-            else f"address 0x{self.address:02x}"
+            else f"address {self.address:#04x}"
         )
 
     @classmethod
