@@ -199,7 +199,9 @@ def test_a_bad_recording_is_exit_78(
     file.write_text(file.read_text("utf-8").replace('"simulated"', replay), "utf-8")
 
     assert 78 == main(["read", "-c", str(file)])
-    assert 'w.csv: line 2: t: "warm" is not a number' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("sensors: replay: ")
+    assert 'w.csv: line 2: t: "warm" is not a number' in said
 
 
 @pytest.mark.skipif(any(Path("/dev").glob("i2c-*")), reason="this machine has I2C")

@@ -53,7 +53,7 @@ def open_all(sensors: Sequence[Sensor], setting: Setting) -> dict[str, Source]:
         try:
             opened[sensor.name] = sensor.open(setting)
         except ConfigurationError as error:
-            problems.extend(error.problems)
+            problems.extend(f"sensors: {sensor.name}: {each}" for each in error.problems)
     if problems:
         for source in opened.values():
             source.close()
