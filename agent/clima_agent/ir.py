@@ -44,7 +44,7 @@ class Code(NamedTuple):
 
     @property
     def pulses(self) -> int:
-        return len(self.lengths) // 2 + 1
+        return (len(self.lengths) + 1) // 2
 
     @property
     def seconds(self) -> float:

@@ -134,6 +134,7 @@ def test_two_of_a_kind_are_one() -> None:
         ("pulse 1\nspcae 2\n", 'code.ir: line 2: expected .* and a number: "spcae 2"'),
         ("pulse x\n", "code.ir: line 1"),
         ("pulse 1\nspace 2\npulse 3\n", "code.ir: 2 pulses are no code; learn it again"),
+        ("", "code.ir: 0 pulses are no code; learn it again"),
         ("pulse 1\nspace 1\n" * 520, "longer than the 1024 pulses and spaces"),
     ],
 )
