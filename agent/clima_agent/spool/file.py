@@ -19,6 +19,7 @@ durable one is flushed too, and its flush covers every transaction before it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
@@ -159,11 +160,30 @@ class SpoolFile:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def checkpoint(self) -> bool:
-        """Move the write-ahead log into the file and empty it; whether anything was in it."""
-        ((_, _, moved),) = self._all("PRAGMA wal_checkpoint(FULL)")
-        ((busy, _, _),) = self._all("PRAGMA wal_checkpoint(TRUNCATE)")
-        return bool(moved > 0 and not busy)
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the file and empty it."""
+        self._all("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def begin_log_anew(self) -> bool:
+        """Move the log into the file, so that it begins at its head; whether that was done.
+
+        It keeps its blocks: on a full disk they may be all the room that there is.
+        """
+        ((busy, frames, moved),) = self._all("PRAGMA wal_checkpoint(RESTART)")
+        return bool(moved > 0 and moved == frames and not busy)
+
+    def reserve_log(self, size: int) -> None:
+        """Give the log blocks for so many bytes, if the disk has them. They hold no frames yet."""
+        with suppress(OSError), Path(f"{self.path}-wal").open("r+b") as log:
+            os.posix_fallocate(log.fileno(), 0, size)
+
+    @property
+    def log_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
 
     @property
     def used_bytes(self) -> int:

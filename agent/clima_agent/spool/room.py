@@ -7,20 +7,24 @@ acknowledged ones are left: the oldest first, and each is kept account of.
 A record and the account of it change in one transaction, so that no crash leaves one without the
 other. Deleting needs a little room itself (the write-ahead log grows before the file has free
 pages), so a ballast file lies beside the spool and is thrown overboard when the disk is full.
+
+Others fill the disk, too, and may have its last byte when the spool is opened next. So what that
+needs is always there: the ballast, or a log that has blocks of its own and holds nothing for which
+the file would have to grow.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clima_agent.spool import undated
 from clima_agent.spool.books import Books
-from clima_agent.spool.file import SpoolFile, SpoolFullError
+from clima_agent.spool.file import PAGE_BYTES, SpoolFile, SpoolFullError
 from clima_agent.spool.ledger import Ledger
 from clima_core.ranges import Ranges
 
@@ -46,15 +50,17 @@ def keep_within_limits(books: Books, limits: Limits) -> None:
         pass
     while books.file.used_bytes > limits.total_bytes and _give_up_waiting(books, "spool_full"):
         pass
-    if books.file.path != ":memory:":
-        _lay_ballast(books.file.path)
+    lay_ballast(books.file)
     limit_growth(books.file)
 
 
 def limit_growth(file: SpoolFile) -> None:
-    """Keep the file out of the last of the disk, as much as there is of it now."""
+    """Keep the file out of the last of the disk, as much as there is of it now.
+
+    Where there is no ballast it grows in `steps` alone, which see to it that the log is moved.
+    """
     if file.path != ":memory:":
-        file.limit_growth(_free_bytes(file.path) - LOG_BYTES)
+        file.limit_growth(_room_to_grow(file) if _ballast(file.path).exists() else 0)
 
 
 def loaded(file: SpoolFile, load: Callable[[], None]) -> None:
@@ -63,26 +69,50 @@ def loaded(file: SpoolFile, load: Callable[[], None]) -> None:
         load()
     except SpoolFullError:
         throw_ballast(file.path)
-        file.checkpoint()
+        file.begin_log_anew()
         load()
 
 
-def make_room(books: Books) -> bool:
-    """The disk is full: False when there is nothing left to free.
+def steps(books: Books) -> Iterator[None]:
+    """The disk is full: after each step there may be room. It ends when nothing is left to free.
 
-    First what costs nothing: the log's own room, then the ballast's, but for what deletions need.
-    Then a slice, of acknowledged records first.
+    First what costs nothing: the log's own room, then the disk's, then the ballast's, but for what
+    deletions need. Then slice after slice, of acknowledged records first.
     """
-    if _emptied_log(books):
-        return True
-    if throw_ballast(books.file.path):
-        limit_growth(books.file)
-        return True
+    file = books.file
+    if _emptied_log(file):
+        yield
+    while True:
+        if _may_grow(file):
+            yield
+        if not throw_ballast(file.path):
+            break
+    with suppress(SpoolFullError):
+        while _let_acknowledged_go(books) or _give_up_waiting(books, "disk_full"):
+            _emptied_log(file)
+            yield
+
+
+def settle(file: SpoolFile) -> None:
+    """After the `steps`, and when a spool is opened: the next start has what it needs."""
+    if file.path != ":memory:" and not _ballast(file.path).exists():
+        _emptied_log(file)
+        file.reserve_log(LOG_BYTES)
+    limit_growth(file)
+
+
+def lay_ballast(file: SpoolFile) -> None:
+    """Have the ballast there, with real blocks behind it, where the disk has much room for it."""
+    ballast = _ballast(file.path)
+    if file.path == ":memory:" or ballast.exists():
+        return
+    if _free_bytes(file.path) < 4 * BALLAST_BYTES:
+        return  # the spool itself has more use for it now
     try:
-        freed = _let_acknowledged_go(books) or _give_up_waiting(books, "disk_full")
-    except SpoolFullError:
-        return False
-    return _emptied_log(books) or freed
+        ballast.write_bytes(os.urandom(BALLAST_BYTES))
+    except OSError:
+        with suppress(OSError):
+            ballast.unlink()
 
 
 def throw_ballast(path: Path | str) -> bool:
@@ -94,12 +124,25 @@ def throw_ballast(path: Path | str) -> bool:
     return True
 
 
-def _emptied_log(books: Books) -> bool:
-    """Whether the log could be moved into free pages of the file."""
+def _emptied_log(file: SpoolFile) -> bool:
+    """Whether what is in the log is in the file now, so that it begins anew in its own room."""
     try:
-        return books.file.checkpoint()
+        return file.begin_log_anew()
     except SpoolFullError:
         return False
+
+
+def _may_grow(file: SpoolFile) -> bool:
+    """Let the file grow as far as the disk allows; whether that is any more."""
+    if file.path == ":memory:" or (more := _room_to_grow(file)) < PAGE_BYTES:
+        return False
+    file.limit_growth(more)
+    return True
+
+
+def _room_to_grow(file: SpoolFile) -> int:
+    """All the room there is, but for the log's."""
+    return _free_bytes(file.path) + file.log_bytes - LOG_BYTES
 
 
 def _let_old_go(books: Books, cutoff: float) -> None:
@@ -148,20 +191,6 @@ def _delete(
 
 def _ballast(path: Path | str) -> Path:
     return Path(f"{path}.ballast")
-
-
-def _lay_ballast(path: Path | str) -> None:
-    """Have the ballast there, with real blocks behind it, where the disk has room for it."""
-    ballast = _ballast(path)
-    if ballast.exists():
-        return
-    if _free_bytes(path) < 4 * BALLAST_BYTES:
-        return  # the spool itself has more use for it now
-    try:
-        ballast.write_bytes(os.urandom(BALLAST_BYTES))
-    except OSError:
-        with suppress(OSError):
-            ballast.unlink()
 
 
 def _free_bytes(path: Path | str) -> int:

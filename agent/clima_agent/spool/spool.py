@@ -129,13 +129,9 @@ class Spool(Books):
     def sync(self) -> None:
         """Make everything appended and acknowledged so far survive a power cut."""
         try:
-            room.keep_within_limits(self, self.limits)
-            if self.changed:
-                with self.file.transaction(durable=True):
-                    self.save_account()
+            self.with_room(self._sync)
         except SpoolFullError:
-            room.make_room(self)  # what was not synced stays unsent, and is tried again
-            return
+            return  # what was not synced stays unsent, and is tried again
         for ledger in self._ledgers.values():
             ledger.synced = ledger.last
         self.changed = False
@@ -240,7 +236,8 @@ class Spool(Books):
         self.file = SpoolFile(path)
         try:
             room.loaded(self.file, self._load)
-            room.limit_growth(self.file)
+            room.lay_ballast(self.file)
+            room.settle(self.file)
         except BaseException:
             self.file.close()
             raise
@@ -266,14 +263,27 @@ class Spool(Books):
         with taken_back_on_failure([ledger]), self.file.transaction():
             return self.number(ledger, documents)
 
+    def _sync(self) -> None:
+        room.keep_within_limits(self, self.limits)
+        if self.changed:
+            with self.file.transaction(durable=True):
+                self.save_account()
+
     def with_room(self, change: Callable[[], Outcome]) -> Outcome:
         """Make a change, and room for it while the disk is full; SpoolFullError: there is none."""
-        while True:
-            try:
-                return change()
-            except SpoolFullError:
-                if not room.make_room(self):
-                    raise
+        try:
+            return change()
+        except SpoolFullError as error:
+            full = error
+        try:
+            for _ in room.steps(self):
+                try:
+                    return change()
+                except SpoolFullError as error:
+                    full = error
+        finally:
+            room.settle(self.file)
+        raise full
 
     def _mark_sending(self, lanes: Iterable[Lane]) -> None:
         with self.all_or_nothing():

@@ -379,6 +379,46 @@ def test_a_spool_opens_on_a_full_disk(small_disk: Path) -> None:
     spool.close()
 
 
+@pytest.mark.parametrize("count", [1500, 2300, 3400, 5000])
+def test_without_ballast_a_spool_that_was_killed_opens_on_a_full_disk(
+    small_disk: Path, count: int
+) -> None:
+    """Wherever it died: it reads on in the room that it has, and says what it gave up for that."""
+    fill_up(small_disk, leave=5_000_000)
+    script = """
+import os, sys
+from tests.agent.spool.test_room import *
+spool, lane, told = filled(Path(sys.argv[1]), 0)
+for number in range(1, int(sys.argv[2]) + 1):
+    spool.append("w", [document(number, padding=700)])
+    if number % 7 == 0:
+        spool.sync()
+os.kill(os.getpid(), 9)
+"""
+    path = small_disk / "spool.db"
+    died = subprocess.run(
+        [sys.executable, "-c", script, str(path), str(count)],
+        cwd=Path(__file__).parents[3],
+        check=False,
+    )
+    assert -9 == died.returncode
+    assert not (small_disk / "spool.db.ballast").exists()
+    (small_disk / "hog").rename(small_disk / "pig")
+    fill_up(small_disk)  # not a byte is left
+    told = Told()
+    spool = Spool(path, STATION, UNLIMITED, report=told)
+    before = len(spool.ledgers[Lane(spool.journal, "w")].waiting)
+    for number in range(count + 1, count + 301):
+        spool.append("w", [document(number, padding=700)])
+        spool.sync()
+    found = waiting(spool, Lane(spool.journal, "w"))
+    assert count + 300 == number_of(found[max(found)])
+    given_up = sum(fields["count"] for fields in told.fields("records_dropped"))
+    assert before + 300 == len(found) + given_up
+    assert_accounted(spool)
+    spool.close()
+
+
 def test_without_ballast_and_room_the_reason_is_said(small_disk: Path) -> None:
     """And nothing is broken: with room it opens."""
     spool, lane, _ = filled(small_disk / "spool.db", 1500)
