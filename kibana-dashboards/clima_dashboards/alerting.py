@@ -17,6 +17,7 @@ from clima_elk.installed import State
 INDEX = ("Clima: index of alerts", ".index")  # connectors, by name and kind
 LOG = ("Clima: Kibana's log", ".server-log")
 KEYS_SINCE = (8, 8)  # the Kibana that makes rules for who logs in by API key
+FILTERS_SINCE = (8, 10)  # one that is known to have filters in rules with a limit
 EARLIER = "of an earlier version"
 _ANY = Connectors("index", "log")
 _RULES = "/api/alerting/rule"
@@ -92,7 +93,7 @@ def _planned(kibana: Kibana, texts: Catalogue, rule: Rule, *, force: bool) -> St
         return Step(rule.key, State.MISSING, lambda: _create(kibana, rule, texts))
     if force:
         return Step(rule.key, State.OLDER, lambda: _replace(kibana, rule, texts))
-    ours = recording(rule_body(rule, _ANY, texts))
+    ours = _recorded_body(kibana, rule, texts, _ANY)
     kept = chosen(ours, theirs)
     note = f"keeps what somebody chose: {', '.join(kept)}" if kept else ""
     alive = {each["id"] for each in kibana.list("/api/actions/connectors")}
@@ -103,7 +104,12 @@ def _planned(kibana: Kibana, texts: Catalogue, rule: Rule, *, force: bool) -> St
 
 
 def _body(kibana: Kibana, rule: Rule, texts: Catalogue) -> Body:
-    return recording(rule_body(rule, _connectors(kibana), texts))
+    return _recorded_body(kibana, rule, texts, _connectors(kibana))
+
+
+def _recorded_body(kibana: Kibana, rule: Rule, texts: Catalogue, connectors: Connectors) -> Body:
+    filters = kibana.version() >= FILTERS_SINCE
+    return recording(rule_body(rule, connectors, texts, filters=filters))
 
 
 def _create(kibana: Kibana, rule: Rule, texts: Catalogue) -> None:

@@ -44,6 +44,12 @@ class Below:
     field: Field
     limit: float
     within: tuple[int, str]
+    flagged: str | None = None  # by whose flags a value is none to tell of
+
+    @property
+    def trusted(self) -> str | None:
+        """KQL for the documents whose value is believed."""
+        return f"not quality.{self.flagged}: (spike or range)" if self.flagged else None
 
 
 Rule = Matching | Below
@@ -52,8 +58,8 @@ RULES: tuple[Rule, ...] = (
     # the latest reading of each station: a count of readings never fires for one that has vanished;
     # and when it came in: a station that is late with its readings is not silent
     Matching("silent", f.HEARD, {"range": {f.HEARD.name: {"lt": "now-10m"}}}, within=(30, "d")),
-    Below("frost", f.AIR_TEMPERATURE, 0, within=(70, "m")),
-    Below("pressure_fall", f.TENDENCY, -3, within=(70, "m")),
+    Below("frost", f.AIR_TEMPERATURE, 0, within=(70, "m"), flagged="air_temperature"),
+    Below("pressure_fall", f.TENDENCY, -3, within=(70, "m"), flagged="tendency_of_air_pressure"),
     Below("disk", f.DISK_FREE, 500e6, within=(30, "m")),
     Matching("dead_letters", f.LETTER_TIME, {"match_all": {}}, within=(1, "h")),
 )
@@ -72,8 +78,10 @@ def rule_id(rule: Rule) -> str:
     return identity("rule", rule.key)
 
 
-def rule_body(rule: Rule, connectors: Connectors, texts: Catalogue) -> dict[str, Any]:
-    """What creates the rule."""
+def rule_body(
+    rule: Rule, connectors: Connectors, texts: Catalogue, *, filters: bool = False
+) -> dict[str, Any]:
+    """What creates the rule; `filters`: this Kibana knows such in rules with a limit."""
     name = texts("rules", rule.key)
     if isinstance(rule, Matching):
         kind, group, params = ".es-query", "query matched", _matching(rule)
@@ -81,6 +89,8 @@ def rule_body(rule: Rule, connectors: Connectors, texts: Catalogue) -> dict[str,
         message = f"{name}: {stations}"
     else:
         kind, group, params = ".index-threshold", "threshold met", _below(rule)
+        if filters and rule.trusted:
+            params["filterKuery"] = rule.trusted
         stations = "{{context.group}}"
         unit = _UNITS.get(rule.field.unit or "", rule.field.unit)
         message = f"{name}: {stations}" + (f", {{{{context.value}}}} {unit}" if unit else "")

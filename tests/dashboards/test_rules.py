@@ -137,7 +137,7 @@ def test_a_query_that_somebody_wrote_stays(kibana: Standin) -> None:
 
 
 def test_a_filter_that_somebody_wrote_stays(kibana: Standin) -> None:
-    """A newer Kibana has one in such rules; ours say none, which 8.3 would refuse."""
+    """Also where ours say none, which 8.3 would refuse."""
     pushed(kibana)
     rule = kibana.rules[FROST]
     assert "filterKuery" not in rule["params"]
@@ -156,6 +156,24 @@ def test_a_filter_that_somebody_wrote_stays(kibana: Standin) -> None:
 
     pushed(kibana, force=True)
     assert "filterKuery" not in kibana.rules[FROST]["params"]
+
+
+def test_a_newer_kibana_leaves_out_what_is_flagged(kibana: Standin) -> None:
+    """One spike is no frost; after an upgrade of Kibana the rule is brought up to date."""
+    pushed(kibana)
+    kibana.version = "9.5.1"
+
+    assert {"frost", "pressure_fall"} == written(pushed(kibana))
+    filters = {
+        key: kibana.rules[IDS[key]]["params"].get("filterKuery")
+        for key in ("frost", "pressure_fall", "disk")
+    }
+    assert {
+        "frost": "not quality.air_temperature: (spike or range)",
+        "pressure_fall": "not quality.tendency_of_air_pressure: (spike or range)",
+        "disk": None,
+    } == filters
+    assert set() == written(pushed(kibana))
 
 
 def test_how_often_may_be_said_at_each_action(kibana: Standin) -> None:
