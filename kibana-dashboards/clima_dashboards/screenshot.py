@@ -25,6 +25,7 @@ OPTIONS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run",
 )  # fmt: skip
+HINTS = '[data-test-subj="searchSessionIndicatorPopoverContainer"]'
 _DRAWN = """() => {
   const items = [...document.querySelectorAll('[data-shared-item]')];
   return items.length === %d &&
@@ -87,7 +88,8 @@ def drawn(
             line = str(error).partition("\n")[0]  # what follows is playwright's own log
             said = line.removesuffix(f" at {address}")
             raise UnavailableError(f"{address}: not drawn: {said}") from error
-        page.keyboard.press("Escape")  # hints of Kibana's own
+        page.keyboard.press("Escape")  # hints of Kibana's own, which go slowly
+        page.locator(HINTS).wait_for(state="hidden")
         yield page
         browser.close()
 

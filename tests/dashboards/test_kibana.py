@@ -27,7 +27,7 @@ from clima_dashboards.saved_objects import Reference, SavedObject
 from clima_dashboards.saved_objects.build import build
 from clima_dashboards.saved_objects.dashboard import dashboard_id
 from clima_dashboards.saved_objects.ids import identity
-from clima_dashboards.screenshot import drawn, screenshot
+from clima_dashboards.screenshot import HINTS, drawn, screenshot
 from clima_elk.installed import State
 from tests.dashboards import world
 from tests.elasticsearch_server import Server
@@ -131,6 +131,16 @@ def test_every_panel_is_drawn(
 
     assert [] == screenshot(real_kibana, dashboard, texts, path)
     assert path.read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_no_hint_of_kibanas_own_is_in_a_picture(real_kibana: Kibana) -> None:
+    """It tells a new browser of search sessions, and goes slowly when it is sent away."""
+    pytest.importorskip("playwright")
+    push(real_kibana, build(catalogue("en")), force=True)
+    with drawn(real_kibana, WEATHER, catalogue("en")) as page:
+        assert not page.locator(HINTS).is_visible()
 
 
 @pytest.fixture
