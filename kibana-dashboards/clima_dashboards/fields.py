@@ -105,6 +105,14 @@ def _flat(
                 yield f"{prefix}{name}", mapping
 
 
+# A date without a time is midnight UTC, which west of Greenwich is the day before. Ten o'clock is
+# the same day everywhere from UTC-10 to UTC+13:45 (not in American Samoa, Niue or the Line
+# Islands), and the middle of a month is that month.
+OWN_DAY = Runtime(
+    "date",
+    "if (doc['station.local_date'].size() > 0) {"
+    " emit(doc['station.local_date'].value.toInstant().toEpochMilli() + 36000000L); }",
+)
 WEATHER = View(
     "weather",
     "metrics-clima.weather-*",
@@ -125,6 +133,7 @@ WEATHER = View(
             " int hour = doc['@timestamp'].value.withZoneSameInstant(zone).getHour();"
             " emit((hour < 10 ? '0' : '') + hour); }",
         ),
+        "clima.day": OWN_DAY,
     },
     dynamic=("quality",),
 )
@@ -145,21 +154,12 @@ STATIONS = View(
         )
     },
 )
-# A date without a time is midnight UTC, which west of Greenwich is the day before. Ten o'clock is
-# the same day everywhere from UTC-10 to UTC+13:45 (not in American Samoa, Niue or the Line
-# Islands), and the middle of a month is that month.
 DAILY = View(
     "daily",
     "clima-daily",
     ("clima-daily",),
     time="clima.day",
-    runtime={
-        "clima.day": Runtime(
-            "date",
-            "if (doc['station.local_date'].size() > 0) {"
-            " emit(doc['station.local_date'].value.toInstant().toEpochMilli() + 36000000L); }",
-        )
-    },
+    runtime={"clima.day": OWN_DAY},
 )
 MONTHLY = View(
     "monthly",
@@ -203,6 +203,7 @@ AGE = STATIONS["clima.age"]
 
 DELAY = WEATHER["clima.delay"]
 HOUR = WEATHER["clima.hour"]
+OWN_DATE = WEATHER["clima.day"]
 JOURNAL = WEATHER["station.journal"]
 
 HEALTH_TIME = HEALTH["@timestamp"]

@@ -337,17 +337,18 @@ def test_what_is_missing_shows(full: Server, documents: Documents) -> None:
 def test_the_heat_map_has_the_hours_of_the_stations_own_day(
     full: Server, documents: Documents
 ) -> None:
-    """Two digits each, so that they are in order; by the station's time zone."""
+    """Two digits each, so that they are in order; by the station's time zone, and so is the day."""
     found = ask(full, panel(CLIMATE, "hours"), f.WEATHER)["aggregations"]["b0"]["buckets"]
-    got: dict[str, int] = defaultdict(int)
-    for day in found:
-        for hour in day["b1"]["buckets"]:
-            got[hour["key"]] += hour["doc_count"]
-    expected: dict[str, int] = defaultdict(int)
+    got = {
+        (day["key_as_string"][:10], hour["key"]): hour["doc_count"]
+        for day in found
+        for hour in day["b1"]["buckets"]
+    }
+    expected: dict[tuple[str, str], int] = defaultdict(int)
     for each in documents["metrics-clima.weather-default"]:
         zone = timedelta(hours=-4)  # New York has summer time in these days
-        hour = (datetime.fromisoformat(each["@timestamp"]) + zone).hour
-        expected[f"{hour:02d}"] += 1
+        local = datetime.fromisoformat(each["@timestamp"]) + zone
+        expected[f"{local:%Y-%m-%d}", f"{local:%H}"] += 1
     assert expected == got
 
 

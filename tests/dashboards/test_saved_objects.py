@@ -79,6 +79,16 @@ def test_the_climates_first_month_is_whole() -> None:
     assert "now-1y/M" == start  # Kibana rounds a start down
 
 
+def test_the_coldest_hour_has_a_colour() -> None:
+    """Kibana leaves the very least value white, as if it were missing, unless the scale is open."""
+    (heat,) = (
+        each.attributes["state"]["visualization"]["palette"]["params"]
+        for each in build(catalogue("en"))
+        if each.attributes.get("visualizationType") == "lnsHeatmap"
+    )
+    assert ("all", None, None) == (heat["continuity"], heat["rangeMin"], heat["rangeMax"])
+
+
 def test_languages_live_side_by_side() -> None:
     """No object of one language replaces one of another."""
     ids = [{each.id for each in build(catalogue(language))} for language in LANGUAGES]

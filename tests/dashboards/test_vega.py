@@ -61,7 +61,7 @@ def test_more_stations_than_rows_are_told_of(drawn: Specification) -> None:
     assert {"type": "filter", "expr": "datum.row <= 12"} in data(drawn, "stations")["transform"]
     assert 13 == asked
     texts = [each["text"].get("signal") for _, each in marks(drawn, "text")]
-    assert "length(data('found')) > 12 ? 'Only 12: choose above' : ''" in texts
+    assert "length(data('found')) > 12 ? 'Only 12 per chart: choose above' : ''" in texts
 
 
 def test_the_map_has_room_for_all_stations() -> None:
@@ -85,8 +85,12 @@ def said(specification: Specification) -> str:
 
 
 def test_what_nobody_measures_is_not_called_no_readings() -> None:
-    """The station may send all the time, and have no thermometer."""
-    assert said(band(BAND, TEXTS)).endswith("'Not measured in this time'")
+    """The station may send all the time, and have no thermometer, or be new today."""
+    assert said(band(BAND, TEXTS)).endswith(
+        "(length(data('days')) ? 'Not measured in this time'"
+        " : 'No day of this time has been summed up yet')"
+    )
+    assert said(records(RECORDS, TEXTS)).endswith("'No day of this time has been summed up yet'")
     assert said(station_map(MAP, TEXTS)).endswith(
         "(length(data('heard')) ? 'No station says where it is' : 'No readings in this time')"
     )

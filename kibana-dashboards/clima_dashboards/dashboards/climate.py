@@ -34,11 +34,11 @@ BAND = Band(
 
 HOURS = HeatMap(
     key="hours",
-    x=Times(f.TIME, "1d"),
+    x=Times(f.OWN_DATE, "1d"),  # whose hours they are
     y=Terms(f.HOUR, size=24),
     value=average(f.AIR_TEMPERATURE),
     colours=colours.TEMPERATURES,
-    period=("now-60d", "now"),
+    period=("now-60d/d", "now/d"),  # whole days: that of a station is not yet at its end
 )
 
 RECORDS = Records(

@@ -125,7 +125,7 @@ STATIONS = Dashboard(
     controls=(Control("station", f.STATION),),
     rows=(
         Row((SEEN, HEALTH), "middle", widths=(5, 9)),
-        Row((COMPLETE, FLAGS), "middle", widths=(4, 3)),
+        Row((COMPLETE, FLAGS), "middle", widths=(2, 1)),
         Row(
             (
                 Curves(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from clima_dashboards import fields as f
 from clima_dashboards.model import (
     Board,
@@ -9,6 +11,7 @@ from clima_dashboards.model import (
     Control,
     Curves,
     Dashboard,
+    Measure,
     Rose,
     Row,
     StationMap,
@@ -23,6 +26,22 @@ from clima_dashboards.model import (
 
 TIME = Times(f.TIME)
 STATION = Terms(f.STATION, size=12)
+
+
+def _per_station(
+    key: str, measure: Measure, *, style: Literal["line", "bar"] = "line", zero: bool = False
+) -> Curves:
+    """One line each: a mean of a reading a minute here and one an hour there would be nobody's."""
+    return Curves(
+        key=key,
+        over=TIME,
+        measures=(measure,),
+        by=STATION,
+        style=style,
+        zero=zero,
+        opens="stations",
+    )
+
 
 NOW = Board(
     key="now",
@@ -77,47 +96,24 @@ WEATHER = Dashboard(
         ),
         Row(
             (
-                Curves(
-                    key="compared",
-                    over=TIME,
-                    measures=(average(f.AIR_TEMPERATURE),),
-                    by=STATION,
-                    opens="stations",
-                ),
-                Curves(
-                    key="pressure",
-                    over=TIME,
-                    measures=(average(f.PRESSURE),),
-                    by=STATION,
-                    opens="stations",
-                ),
+                _per_station("compared", average(f.AIR_TEMPERATURE)),
+                _per_station("pressure", average(f.PRESSURE)),
             ),
             "middle",
         ),
         Row(
             (
-                Curves(
-                    key="wind",
-                    over=TIME,
-                    measures=(average(f.WIND_SPEED), maximum(f.GUST)),
-                    zero=True,
-                ),
+                _per_station("wind", average(f.WIND_SPEED), zero=True),
+                _per_station("gusts", maximum(f.GUST), zero=True),
                 Rose(key="rose", direction=f.WIND_DIRECTION, speed=f.WIND_SPEED),
             ),
             "tall",
-            widths=(3, 2),
         ),
         Row(
             (
-                Curves(
-                    key="rain",
-                    over=TIME,
-                    measures=(total(f.PRECIPITATION),),
-                    by=STATION,
-                    style="bar",
-                ),
-                Curves(key="humidity", over=TIME, measures=(average(f.HUMIDITY),)),
-                Curves(key="light", over=TIME, measures=(average(f.ILLUMINANCE),), style="area"),
+                _per_station("rain", total(f.PRECIPITATION), style="bar"),
+                _per_station("humidity", average(f.HUMIDITY)),
+                _per_station("light", average(f.ILLUMINANCE), zero=True),
             ),
             "middle",
         ),

@@ -202,9 +202,15 @@ def _steps(levels: Sequence[Level]) -> JSON:
 
 
 def _scale(scale: Sequence[str]) -> JSON:
-    """A palette in equal steps from the least to the greatest value."""
+    """A palette in equal steps from the least to the greatest value, which are in it.
+
+    Without `continuity` the very least one has no colour, by a rounding of Kibana's.
+    """
     width = 100 / len(scale)
-    starts = [{"color": colour, "stop": round(n * width, 2)} for n, colour in enumerate(scale)]
+    starts = [
+        {"color": colour, "stop": round(n * width, 2) if n else None}
+        for n, colour in enumerate(scale)
+    ]
     ends = [{"color": colour, "stop": round((n + 1) * width, 2)} for n, colour in enumerate(scale)]
     return {
         "type": "palette",
@@ -213,9 +219,9 @@ def _scale(scale: Sequence[str]) -> JSON:
             "name": "custom",
             "reverse": False,
             "rangeType": "percent",
-            "rangeMin": 0,
-            "rangeMax": 100,
-            "continuity": "none",
+            "rangeMin": None,
+            "rangeMax": None,
+            "continuity": "all",
             "progression": "fixed",
             "steps": len(scale),
             "maxSteps": 5,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from clima_dashboards.catalogue import Catalogue
-from clima_dashboards.fields import Field, View
+from clima_dashboards.fields import STATIONS, Field, View
 from clima_dashboards.saved_objects import JSON, Reference, SavedObject, packed
 from clima_dashboards.saved_objects.ids import identity
 
 FORM = "8.0.0"
+TIMES = {"en": "YYYY-MM-DD HH:mm", "pt-BR": "DD/MM/YYYY HH:mm"}  # Kibana's own has English months
 
 
 def view_id(view: View, language: str) -> str:
@@ -24,7 +25,7 @@ def data_view(view: View, texts: Catalogue) -> SavedObject:
     """The view as an object; fields that no dashboard shows may do without a label."""
     named = [field for field in view if texts.names(field.name)]
     labels = {field.name: {"customLabel": label(field, texts)} for field in named}
-    formats = {field.name: found for field in named if (found := _format(field))}
+    formats = {field.name: found for field in named if (found := _format(field, texts))}
     runtime = {
         name: {"type": each.type, "script": {"source": each.script}}
         for name, each in view.runtime.items()
@@ -50,7 +51,10 @@ def label(field: Field, texts: Catalogue) -> str:
     return f"{name} ({field.unit})" if field.unit and field.unit not in {"s", "byte"} else name
 
 
-def _format(field: Field) -> JSON | None:
+def _format(field: Field, texts: Catalogue) -> JSON | None:
+    if field.name == "@timestamp":
+        seconds = "" if field.view is STATIONS else ":ss"  # there it stands in a narrow column
+        return {"id": "date", "params": {"pattern": TIMES[texts.language] + seconds}}
     if field.unit == "s":
         params = {
             "inputFormat": "seconds",

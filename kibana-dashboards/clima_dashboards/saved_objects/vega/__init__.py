@@ -134,12 +134,14 @@ def formula(name: str, expression: str) -> JSON:
     return {"type": "formula", "as": name, "expr": expression}
 
 
-def nothing(data: str, texts: Catalogue, word: str = "nothing", rows: str = "") -> JSON:
+def nothing(
+    data: str, texts: Catalogue, word: str = "nothing", rows: str = "", none: str = "nothing"
+) -> JSON:
     """Says that there is nothing to draw, where a data set is empty; by another `word` where
-    there are `rows` of which nothing can be drawn."""
+    there are `rows` of which nothing can be drawn, and else by the word `none`."""
     said = quoted(texts("words", word))
     if rows:
-        said = f"(length(data('{rows}')) ? {said} : {quoted(texts('words', 'nothing'))})"
+        said = f"(length(data('{rows}')) ? {said} : {quoted(texts('words', none))})"
     return mark(
         "text",
         x="width / 2",

@@ -48,7 +48,7 @@ def band(panel: Band, texts: Catalogue) -> JSON:
         data=[data, measured],
         scales=_scales(),
         axes=_axes(field),
-        marks=[nothing("measured", texts, "not_then"), *_marks(field)],
+        marks=[nothing("measured", texts, "not_then", "days", "no_days"), *_marks(field)],
     )
 
 

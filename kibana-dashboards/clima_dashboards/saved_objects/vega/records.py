@@ -33,7 +33,7 @@ def records(panel: Records, texts: Catalogue) -> JSON:
         texts,
         signals=layout(len(panel.records)),
         data=[found, shown, CELLS, {"name": "head", "values": head}],
-        marks=[nothing("stations", texts), *marks(panel, texts)],
+        marks=[nothing("stations", texts, "no_days"), *marks(panel, texts)],
     )
 
 

@@ -153,7 +153,7 @@ def _marks(width: float) -> list[JSON]:
             x="wide / 2 + (radius + 11) * sin(datum.angle * PI / 180)",
             y="height / 2 - (radius + 11) * cos(datum.angle * PI / 180)",
             align=fixed("center"), baseline=fixed("middle"), fontWeight=fixed("bold"),
-            text={"field": "name"},
+            text={"field": "name"}, fillOpacity="length(data('whole')) ? 1 : 0",
         ),
         mark(
             "text", "rings",
