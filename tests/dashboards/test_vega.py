@@ -61,7 +61,17 @@ def test_more_stations_than_rows_are_told_of(drawn: Specification) -> None:
     assert {"type": "filter", "expr": "datum.row <= 12"} in data(drawn, "stations")["transform"]
     assert 13 == asked
     texts = [each["text"].get("signal") for _, each in marks(drawn, "text")]
-    assert "length(data('found')) > 12 ? 'Only 12 per chart: choose above' : ''" in texts
+    assert "length(data('found')) > 12 ? '12 per chart: choose above' : ''" in texts
+
+
+def test_a_low_row_stays_above_the_line_of_the_next() -> None:
+    """Twelve stations share a panel's height: when one was heard of is written in its own row."""
+    (seen,) = (
+        each
+        for _, each in marks(board(NOW, TEXTS), "text")
+        if each["text"].get("signal") == "datum.seen"
+    )
+    assert seen["y"]["signal"].endswith("min(small * 1.5, tall / 2 - 3)")
 
 
 def test_the_map_has_room_for_all_stations() -> None:

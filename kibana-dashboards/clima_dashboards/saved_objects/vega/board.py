@@ -105,7 +105,7 @@ def _rows() -> list[JSON]:
     )
     head = _text("head", f"{GUTTER} + (datum.n + 0.5) * wide", "12", "datum.label", size="12")
     old = f"datum.age > {OLD_MS} ? '{colours.BAD}' : '{colours.PLAIN}'"
-    y = f"{MIDDLE} + small * 1.5"
+    y = f"{MIDDLE} + min(small * 1.5, tall / 2 - 3)"  # above the next row's line, in a low row
     seen = _text("stations", "4", y, "datum.seen", size="small", align="left", fill=old)
     return [head, line, seen]
 
