@@ -9,8 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import suppress
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from clima_core.errors import UnavailableError
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def write(path: Path, content: bytes, mode: int = 0o644, *, replace: bool = True) -> None:
@@ -63,6 +71,43 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def alone(folder: Path, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold a folder against whoever else asks for it so, in another container too.
+
+    Raises UnavailableError when somebody holds it for longer than that. The system lets go of it
+    when the process ends, however it ends. Where folders cannot be locked (Windows, some network
+    file systems) everybody is let through.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + patience_s
+        while _held(descriptor):
+            if time.monotonic() >= deadline:
+                raise UnavailableError(
+                    f"{folder}: another command of Clima's is at work here; when it is done,"
+                    " run this again"
+                )
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _held(descriptor: int) -> bool:
+    """Whether somebody else holds it; else it is ours now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _link(fresh: Path, path: Path) -> None:

@@ -59,6 +59,12 @@ class Http(Table, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 5572
 
+    @property
+    def url(self) -> str:
+        """Where it answers, for whoever has this configuration."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
 
 class Limits(Table, frozen=True):
     """What the process may use before it gives up and has itself started anew."""

@@ -7,17 +7,23 @@ the configuration or the environment names.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import msgspec
 
-from clima_core.errors import ConfigurationError
+from clima_core import files
+from clima_core.errors import ConfigurationError, UnavailableError
 from clima_elk.vault import ELASTIC, Vault
 from clima_forwarder.outputs import Options, elasticsearch, logstash
 from clima_forwarder.outputs.arguments import add_store, chosen
 
 VAULT = Path("/vault")
+LOOK_S = 1.0
+PATIENCE_S = 120.0  # for another command that changes secrets; none takes long over it
 
 
 def add_operator(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +44,44 @@ def add_vault(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def store(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Options:
+def alone(vault: Path, key_file: Path | None = None) -> AbstractContextManager[None]:
+    """Hold the secrets: two at once would each tell the server another one, and keep one."""
+    folder = vault if vault.is_dir() else key_file.parent if key_file else None
+    return files.alone(folder, PATIENCE_S) if folder else nullcontext()
+
+
+async def store(
+    arguments: argparse.Namespace, environ: Mapping[str, str], patience_s: float = 0.0
+) -> Options:
     """The store that the command line or the configuration names, as the operator."""
     options = chosen(arguments, environ)
     if arguments.url:
         return options
     found = elasticsearch_of(options)
-    return options if found is None else as_operator(found, arguments.vault)
+    return options if found is None else await acting(found, arguments.vault, patience_s)
+
+
+async def acting(
+    options: elasticsearch.Options, folder: Path, patience_s: float = 0.0
+) -> elasticsearch.Options:
+    """`as_operator`, by whichever password the server takes after a renewal that was stopped.
+
+    One that has only just started may take none, and is given a while.
+    """
+    try:
+        proposed, current = Vault(folder).proposed(ELASTIC), as_operator(options, folder)
+    except ConfigurationError:
+        return options
+    if proposed is None:
+        return current
+    deadline = time.monotonic() + patience_s
+    while True:
+        for each in (current, msgspec.structs.replace(current, password=proposed)):
+            if await _takes(each):
+                return each
+        if time.monotonic() >= deadline:
+            return current
+        await asyncio.sleep(LOOK_S)
 
 
 def elasticsearch_of(options: Options) -> elasticsearch.Options | None:
@@ -61,3 +98,16 @@ def as_operator(options: elasticsearch.Options, folder: Path) -> elasticsearch.O
     except ConfigurationError:
         return options
     return msgspec.structs.replace(options, api_key=None, username=ELASTIC, password=password)
+
+
+async def _takes(options: elasticsearch.Options) -> bool:
+    from clima_forwarder.outputs.elasticsearch.connection import Connection  # noqa: PLC0415, slow
+
+    connection = Connection(options)
+    try:
+        status, _ = await connection.exchange("GET", "/_security/_authenticate")
+    except UnavailableError:
+        return False
+    finally:
+        await connection.close()
+    return status == 200

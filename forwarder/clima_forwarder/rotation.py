@@ -24,6 +24,7 @@ from clima_elk import users
 from clima_elk.elasticsearch import InstallError
 from clima_elk.files import File, put
 from clima_elk.vault import CLIMA, ELASTIC, LOGSTASH_INPUT, Vault
+from clima_forwarder import operator
 from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 
@@ -60,22 +61,15 @@ class Rotation:
 
         Raises ConfigurationError, with the mend, when none is.
         """
-        if not self.vault.has(ELASTIC):
-            return Connection(self.options)
-        for password in (self.vault.read(ELASTIC), self.vault.proposed(ELASTIC)):
-            if password is None:
-                continue
-            given = msgspec.structs.replace(
-                self.options, api_key=None, username=ELASTIC, password=password
-            )
-            connection = Connection(given)
+        connection = Connection(await operator.acting(self.options, self.vault.folder))
+        if self.vault.has(ELASTIC):
             status, _ = await connection.exchange("GET", "/_security/_authenticate")
-            if status != 401:
-                return connection
-            await connection.close()
-        raise ConfigurationError(
-            f"{self.vault.folder / ELASTIC}: Elasticsearch takes another password; {_RESET}"
-        )
+            if status == 401:
+                await connection.close()
+                raise ConfigurationError(
+                    f"{self.vault.folder / ELASTIC}: Elasticsearch takes another password; {_RESET}"
+                )
+        return connection
 
     async def renew(self, connection: Connection, name: str) -> None:
         """Renew one password, or finish a renewal that was stopped."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from clima_core import files
+from clima_core.errors import UnavailableError
 
 
 def test_a_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -62,3 +65,26 @@ def test_what_root_makes_belongs_to_whom_the_folder_belongs(tmp_path: Path) -> N
 
     owners = {(each.stat().st_uid, each.stat().st_gid) for each in (path, *list(path.parents)[:2])}
     assert {(4321, 4322)} == owners
+
+
+HOLDER = """
+import sys, pathlib
+from clima_core import files
+with files.alone(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot lock a folder")
+def test_a_folder_is_held_by_one_until_it_ends(tmp_path: Path) -> None:
+    """Killed, it holds it no more; and nothing is left in the folder."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert b"held\n" == holder.stdout.readline()
+        with pytest.raises(UnavailableError, match="another command"), files.alone(tmp_path):
+            pass
+        holder.kill()
+        with files.alone(tmp_path, 60.0):
+            assert [] == list(tmp_path.iterdir())

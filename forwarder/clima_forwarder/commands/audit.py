@@ -110,7 +110,7 @@ async def _take_out(arguments: argparse.Namespace, audited: Sequence[LaneAudit])
     from clima_forwarder.outputs.elasticsearch import copies  # noqa: PLC0415, slow
     from clima_forwarder.outputs.elasticsearch.connection import Connection  # noqa: PLC0415
 
-    store = operator.elasticsearch_of(operator.store(arguments, os.environ))
+    store = operator.elasticsearch_of(await operator.store(arguments, os.environ))
     if store is None:
         return
     connection = Connection(store)
@@ -135,8 +135,7 @@ async def _ask_for(arguments: argparse.Namespace, audited: Sequence[LaneAudit]) 
     """Ask the forwarder for every gap; a station that is away is said, and passed over."""
     import aiohttp  # noqa: PLC0415, slow, and nothing else here needs it
 
-    http = config.load(arguments.config, os.environ).http
-    url = arguments.forwarder or f"http://{http.host}:{http.port}"
+    url = arguments.forwarder or config.load(arguments.config, os.environ).http.url
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as session:
         for each in audited:
             for start in range(0, len(each.gaps.pairs), MAX_PAIRS):

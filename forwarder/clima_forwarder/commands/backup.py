@@ -13,6 +13,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from clima_core import files
 from clima_core.errors import EXIT_OK, ConfigurationError, UnavailableError
 from clima_forwarder import config, operator
 from clima_forwarder.backups import database, keyring, manifest
@@ -40,29 +41,31 @@ def run(arguments: argparse.Namespace) -> int:
     """Make a backup, or list them."""
     if arguments.list:
         _list(arguments.folder)
-    else:
+        return EXIT_OK
+    _make(arguments.folder / manifest.FOLDER)
+    with files.alone(arguments.folder):  # `--keep` takes away what was never finished
         asyncio.run(_made(arguments))
     return EXIT_OK
 
 
 async def _made(arguments: argparse.Namespace) -> None:
     root: Path = arguments.folder
-    store = operator.store(arguments, os.environ)
+    store = await operator.store(arguments, os.environ)
     now = datetime.now(UTC)
     name = manifest.new_name(now)
     folder = manifest.folder_of(root, name)
     _make(folder)
-    files = keyring.save(config.load(arguments.config, os.environ).stations, folder)
+    saved = keyring.save(config.load(arguments.config, os.environ).stations, folder)
     if isinstance(store, sqlite.Options):
         documents = database.save(store.path, folder / database.FILE)
-        files[database.FILE] = manifest.digest(folder / database.FILE)
-        made = Manifest(name=name, created=now, store="sqlite", documents=documents, files=files)
+        saved[database.FILE] = manifest.digest(folder / database.FILE)
+        made = Manifest(name=name, created=now, store="sqlite", documents=documents, files=saved)
         manifest.write(root, made)
         for old in _superfluous(root, arguments.keep):
             manifest.remove(root, old)
     elif isinstance(store, elasticsearch.Options):
         async with aclosing(snapshots(arguments, store)) as taking:
-            made = await _snapshot(taking, name, now, files)
+            made = await _snapshot(taking, name, now, saved)
             _must_be_here(arguments)
             manifest.write(root, made)
             for old in _superfluous(root, arguments.keep):
@@ -71,7 +74,7 @@ async def _made(arguments: argparse.Namespace) -> None:
     _say(made, folder)
 
 
-async def _snapshot(taking: Snapshots, name: str, now: datetime, files: dict[str, str]) -> Manifest:
+async def _snapshot(taking: Snapshots, name: str, now: datetime, saved: dict[str, str]) -> Manifest:
     """Count, take the snapshot, and count again: what came meanwhile may be in it or not."""
     await taking.open()
     before = await taking.counts()
@@ -86,7 +89,7 @@ async def _snapshot(taking: Snapshots, name: str, now: datetime, files: dict[str
         version=taken.version,
         documents=before,
         exact=before == await taking.counts(),
-        files=files,
+        files=saved,
     )
 
 
@@ -104,9 +107,7 @@ def _must_be_here(arguments: argparse.Namespace) -> None:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, mode=0o700)
-    except FileExistsError as error:
-        raise UnavailableError(f"{folder}: another backup began in this second") from error
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
             f"{folder}: cannot be made: {error.strerror}; --folder says where backups go"

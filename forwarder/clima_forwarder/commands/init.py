@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 from clima_core.errors import EXIT_OK, ConfigurationError
+from clima_core.files import make_directory
 from clima_elk import host, services, stack, tls
 from clima_elk.files import Owner, directory
 from clima_elk.vault import CLIMA, Vault
+from clima_forwarder import operator
 
 HELP = "make the secrets and the services' configuration files (Compose runs this)"
 BACKUPS = Owner(services.STACK.uid, CLIMA.gid)  # Elasticsearch writes snapshots, we the rest
@@ -60,15 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
     _check_choices(arguments)
     _check_host(arguments)
     vault = Vault(arguments.vault)
-    made = vault.make()
-    settings = services.Settings(
-        output=arguments.output,
-        users=arguments.users,
-        stack=stack.parse(arguments.stack_version),
-        public_url=arguments.public_url,
-        certificates=_certificates(arguments, vault),
-    )
-    changed = services.render(vault, arguments.services, settings)
+    make_directory(vault.folder)
+    with operator.alone(vault.folder):
+        made = vault.make()
+        settings = services.Settings(
+            output=arguments.output,
+            users=arguments.users,
+            stack=stack.parse(arguments.stack_version),
+            public_url=arguments.public_url,
+            certificates=_certificates(arguments, vault),
+        )
+        changed = services.render(vault, arguments.services, settings)
     if arguments.backups.is_dir():
         directory(arguments.backups, BACKUPS, 0o2770)  # the group stays with what is put there
     print(_said(made, "secret", "made"))

@@ -23,6 +23,7 @@ from clima_forwarder import operator, painel
 from clima_forwarder.outputs import elasticsearch
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 from clima_forwarder.provisioning import (
+    UNKNOWN_S,
     Access,
     check_privileges,
     done,
@@ -108,10 +109,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    options = _options(arguments)
+    wait_s = _wait_s(arguments)
+    options = await _options(arguments, min(wait_s, UNKNOWN_S))
     connection = Connection(options)
     kibana = painel.given(arguments, options)
-    wait_s = _wait_s(arguments)
     waiting = partial(_say_waiting, wait_s)
     try:
         server = await ready(connection, wait_s, waiting)
@@ -126,11 +127,12 @@ async def _run(arguments: argparse.Namespace) -> int:
         )
         if kibana:
             await painel.ready(kibana, wait_s, waiting)
-        steps = await _planned(arguments, order, connection, options, kibana)
-        if arguments.dry_run:
-            _show(steps)
-        else:
-            await _do(connection, steps)
+        with operator.alone(arguments.vault, arguments.key_file):
+            steps = await _planned(arguments, order, connection, options, kibana)
+            if arguments.dry_run:
+                _show(steps)
+            else:
+                await _do(connection, steps)
     except InstallError as error:
         raise refused(connection, error) from error
     finally:
@@ -139,9 +141,9 @@ async def _run(arguments: argparse.Namespace) -> int:
     return EXIT_FINDING if left and arguments.strict else EXIT_OK
 
 
-def _options(arguments: argparse.Namespace) -> elasticsearch.Options:
+async def _options(arguments: argparse.Namespace, patience_s: float) -> elasticsearch.Options:
     environ = without_key(arguments.config, os.environ)
-    store = operator.store(arguments, environ)
+    store = await operator.store(arguments, environ, patience_s)
     if not isinstance(store, elasticsearch.Options):
         raise ConfigurationError(
             "the output is not Elasticsearch: give --url, or configure it in [output]"

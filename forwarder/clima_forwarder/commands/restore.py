@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
+from clima_core import files
 from clima_core.errors import EXIT_FINDING, EXIT_OK, ConfigurationError
 from clima_elk.server import numbers
 from clima_forwarder import config, operator
@@ -38,13 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Restore, compare with what was counted, and say what to do next."""
-    return asyncio.run(_restored(arguments))
+    root: Path = arguments.folder
+    if not root.is_dir():
+        raise ConfigurationError(f"{root}: there is no such folder; --folder says where it is")
+    with files.alone(root):
+        return asyncio.run(_restored(arguments))
 
 
 async def _restored(arguments: argparse.Namespace) -> int:
     root: Path = arguments.folder
     configured = config.load(arguments.config, os.environ)
-    store = operator.store(arguments, os.environ)
+    store = await operator.store(arguments, os.environ)
     made = _chosen(root, arguments.name)
     folder = manifest.folder_of(root, made.name)
     kind = "sqlite" if isinstance(store, sqlite.Options) else "elasticsearch"
@@ -85,7 +90,7 @@ def _chosen(root: Path, name: str | None) -> Manifest:
 
 async def _must_not_run(configured: Configuration) -> None:
     """A forwarder that stores meanwhile would make the data streams that are to come back."""
-    url = f"http://{configured.http.host}:{configured.http.port}/healthz"
+    url = f"{configured.http.url}/healthz"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ASKED_S)) as session,

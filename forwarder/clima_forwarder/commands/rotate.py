@@ -18,7 +18,8 @@ import aiohttp
 from clima_core.errors import EXIT_FINDING, EXIT_OK, ConfigurationError
 from clima_elk.vault import ELASTIC, PERSON, Vault
 from clima_forwarder import config, operator
-from clima_forwarder.outputs import elasticsearch, logstash
+from clima_forwarder.outputs import logstash
+from clima_forwarder.outputs.arguments import chosen
 from clima_forwarder.rotation import API_KEY, PASSWORDS, Rotation, readers
 
 HELP = "renew the passwords and the forwarder's API key"
@@ -53,22 +54,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="afterwards, when the services run with the new ones: put the old API keys out",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="with --finish: without asking the forwarder which key it has",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Renew, or finish; exit code 1 when the forwarder still needs the old key."""
+    """Renew, or finish; exit code 1 when the forwarder still needs the old key, or may."""
     rotation = _rotation(arguments)
-    if arguments.finish:
-        return asyncio.run(_finished(rotation, arguments))
-    names = _names(arguments, rotation)
-    asyncio.run(_renewed(rotation, names))
+    with operator.alone(arguments.vault, arguments.key_file):
+        if arguments.finish:
+            return asyncio.run(_finished(rotation, arguments))
+        names = _names(arguments, rotation)
+        asyncio.run(_renewed(rotation, names))
     _say(names, arguments.users)
     return EXIT_OK
 
 
 def _rotation(arguments: argparse.Namespace) -> Rotation:
-    store = operator.store(arguments, os.environ)
-    if not isinstance(store, elasticsearch.Options):
+    store = operator.elasticsearch_of(chosen(arguments, os.environ))
+    if store is None:
         raise ConfigurationError("the output is not Elasticsearch: there is nothing to renew")
     configured = config.load(arguments.config, os.environ).output
     straight = arguments.url or not isinstance(configured, logstash.Options)
@@ -123,11 +130,10 @@ def _say(names: Sequence[str], kind: str) -> None:
 
 
 async def _finished(rotation: Rotation, arguments: argparse.Namespace) -> int:
-    http = config.load(arguments.config, os.environ).http
-    url = f"http://{http.host}:{http.port}"
-    started, written = await _started(url), rotation.key_file.stat().st_mtime
-    if started is not None and started < written:
-        print(f"the forwarder at {url} still has the old key: docker compose restart forwarder")
+    url = config.load(arguments.config, os.environ).http.url
+    written = rotation.key_file.stat().st_mtime
+    if not arguments.force and (reason := await _needs_the_old_key(url, written)):
+        print(f"the forwarder at {url} {reason}; no key is put out")
         return EXIT_FINDING
     connection = await rotation.connect()
     try:
@@ -138,8 +144,8 @@ async def _finished(rotation: Rotation, arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-async def _started(url: str) -> float | None:
-    """When the forwarder read its key, in seconds since 1970; None where none answers."""
+async def _needs_the_old_key(url: str, written: float) -> str | None:
+    """Why the forwarder may still have another key than the file, which it reads when it starts."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ANSWER_S)) as session,
@@ -147,5 +153,10 @@ async def _started(url: str) -> float | None:
         ):
             found = re.search(r"^clima_start_time_seconds (\S+)", await answer.text(), re.MULTILINE)
     except (aiohttp.ClientError, TimeoutError):
-        return None
-    return float(found[1]) if found else 0.0
+        return (
+            "does not answer, and may have the old key: docker compose up -d forwarder, or --force"
+            " where there is none"
+        )
+    if not found or float(found[1]) < written:
+        return "still has the old key: docker compose restart forwarder"
+    return None

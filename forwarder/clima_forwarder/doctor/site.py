@@ -149,9 +149,8 @@ class Site:
 
     def _configured_forwarder(self) -> str:
         http = self.config.http
-        fallback = "forwarder" if self.compose else "127.0.0.1"
-        host = fallback if http.host in _ANYWHERE else http.host
-        return f"http://{host}:{http.port}"
+        inside = self.compose and http.host in _ANYWHERE
+        return f"http://forwarder:{http.port}" if inside else http.url
 
     @property
     def forwarder_host(self) -> str:

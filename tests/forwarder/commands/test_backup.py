@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from clima_core import keys
+from clima_core import files, keys
 from clima_core.errors import EXIT_CONFIGURATION, EXIT_FINDING, EXIT_OK, EXIT_UNAVAILABLE
 from clima_core.identity import Lane
 from clima_core.wire import LaneReport, StationReport
@@ -280,6 +280,19 @@ def test_a_damaged_backup_is_refused(roof: Host, empty: Host, tmp_path: Path, ca
     assert EXIT_CONFIGURATION == empty.run("restore", "--folder", str(tmp_path / "b"))
     assert "forwarder.key: is not what was backed up" in capsys.readouterr().err
     assert not empty.key.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot lock a folder")
+def test_one_at_a_time_works_on_a_folder(roof: Host, tmp_path: Path, capsys: Said) -> None:
+    """Another's `--keep` would take away what is not finished yet, or is being restored."""
+    folder = ("--folder", str(tmp_path / "b"))
+    assert EXIT_OK == roof.run("backup", *folder)
+    with files.alone(tmp_path / "b"):
+        assert EXIT_UNAVAILABLE == roof.run("backup", *folder, "--keep", "1")
+        assert EXIT_UNAVAILABLE == roof.run("restore", *folder, "--replace")
+        assert 2 == capsys.readouterr().err.count("another command of Clima's is at work here")
+        assert EXIT_OK == roof.run("backup", "--list", *folder)
+    assert 1 == len(backups(tmp_path / "b"))
 
 
 def test_where_there_is_no_backup_is_said(empty: Host, tmp_path: Path, capsys: Said) -> None:

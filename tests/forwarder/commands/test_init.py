@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,17 @@ def test_the_first_time_makes_everything_and_the_second_nothing(
         secret = here.vault.read(name).reveal()
         for said in (first.out, first.err, second.out, second.err):
             assert secret not in said, name
+
+
+def test_several_at_once_make_everything_once(
+    here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`docker compose up`, typed twice: else one would write files with secrets of the other's."""
+    with ThreadPoolExecutor(4) as pool:
+        assert [0] * 4 == list(pool.map(lambda _: here.init(), range(4)))
+    assert 1 == capsys.readouterr().out.count(f"{len(NAMES)} secrets made")
+    assert 0 == here.init()
+    assert "no configuration file had to be written" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")

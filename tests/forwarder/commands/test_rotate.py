@@ -6,6 +6,7 @@ import asyncio
 import base64
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from clima_core.errors import EXIT_CONFIGURATION, EXIT_FINDING, EXIT_OK, EXIT_UNAVAILABLE
 from clima_elk import users
 from clima_elk.vault import ELASTIC, LOGSTASH_INPUT, NAMES, PERSON, Vault
+from clima_forwarder import operator
 from clima_forwarder.cli import main
+from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 from clima_forwarder.rotation import PASSWORDS, unfinished
 from tests.elasticsearch_server import Server, free_port
@@ -90,7 +93,7 @@ def test_the_old_key_works_until_it_is_told_to_end(host: Host, security: Securit
     assert EXIT_OK == host.rotate("api_key")
     new = host.key_file.read_text("ascii")
     assert [True, True] == [_works(security, key) for key in (old, new)]
-    assert EXIT_OK == host.rotate("--finish")
+    assert EXIT_OK == host.rotate("--finish", "--force")
     assert [False, True] == [_works(security, key) for key in (old, new)]
     assert 0o600 == stat.S_IMODE(host.key_file.stat().st_mode)
 
@@ -113,6 +116,21 @@ async def test_a_forwarder_that_has_the_old_key_keeps_it(
         assert _works(security, old)
     async with daemon(host.folder, host.config):
         assert EXIT_OK == await asyncio.to_thread(host.rotate, "--finish")
+    assert not _works(security, old)
+
+
+def test_a_forwarder_that_does_not_answer_may_have_the_old_key(
+    host: Host, security: Security, capsys: Said
+) -> None:
+    """It hangs, or is cut off; who has none says so."""
+    assert EXIT_OK == host.rotate("api_key")
+    old = host.key_file.read_text("ascii")
+    assert EXIT_OK == host.rotate("api_key")
+    port = _port(host)
+    assert EXIT_FINDING == host.rotate("--finish")
+    assert f"127.0.0.1:{port} does not answer" in capsys.readouterr().out
+    assert _works(security, old)
+    assert EXIT_OK == host.rotate("--finish", "--force")
     assert not _works(security, old)
 
 
@@ -145,6 +163,34 @@ def test_a_second_run_mends_one_that_was_stopped(
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("told", [False, True], ids=["before the server", "after the server"])
+async def test_operators_go_on_after_a_renewal_of_elastic_was_stopped(
+    told: bool, host: Host, security: Security, capsys: Said
+) -> None:
+    """By the password that the server takes: `docker compose up` comes up by itself."""
+    proposed = host.vault.propose(ELASTIC).reveal()
+    if told:
+        security.passwords[ELASTIC] = proposed
+    acting = await operator.acting(Options(url=security.url), host.vault.folder)
+    assert acting.password is not None
+    assert security.passwords[ELASTIC] == acting.password.reveal()
+
+    where = ("--config", str(host.config), "--vault", str(host.vault.folder))
+    provisioned = await asyncio.to_thread(main, ["provision", "--wait", "0", *where])
+    assert EXIT_UNAVAILABLE == provisioned  # let in: it is this server that does no more
+    assert "503" in capsys.readouterr().err
+
+
+def test_several_at_once_come_one_after_the_other(host: Host, security: Security) -> None:
+    """Each for itself would tell the server another password, and the vault would keep one."""
+    with ThreadPoolExecutor(4) as pool:
+        codes = list(pool.map(lambda _: host.rotate("clima_logstash", ELASTIC), range(4)))
+    assert [EXIT_OK] * 4 == codes
+    assert [] == unfinished(host.vault)
+    for name in ("clima_logstash", ELASTIC):
+        assert security.passwords[name] == host.vault.read(name).reveal()
+
+
 def test_a_key_that_was_made_and_not_written_goes_with_the_next(
     host: Host, security: Security
 ) -> None:
@@ -156,7 +202,7 @@ def test_a_key_that_was_made_and_not_written_goes_with_the_next(
     assert old == host.key_file.read_text("ascii")
     assert _works(security, old)
     host.rotate("api_key")
-    assert EXIT_OK == host.rotate("--finish")
+    assert EXIT_OK == host.rotate("--finish", "--force")
     alive = [key["id"] for key in security.keys.values() if not key["invalidated"]]
     mine = base64.b64decode(host.key_file.read_text("ascii")).decode().partition(":")[0]
     assert [mine] == alive
@@ -179,7 +225,7 @@ def test_no_key_is_put_out_for_one_that_does_not_work(
     """The file may be of another host."""
     host.rotate("api_key")
     host.key_file.write_text(base64.b64encode(b"no:key").decode(), "ascii")
-    assert EXIT_CONFIGURATION == host.rotate("--finish")
+    assert EXIT_CONFIGURATION == host.rotate("--finish", "--force")
     assert "does not take this key" in capsys.readouterr().err
     assert [False] == [key["invalidated"] for key in security.keys.values()]
 
@@ -233,7 +279,7 @@ def test_on_a_full_server_old_passwords_end_and_new_ones_count(
             assert 200 == _status(full_elasticsearch, (name, host.vault.read(name).reveal()))
         first = host.key_file.read_text("ascii")
         assert EXIT_OK == host.rotate("api_key")
-        assert EXIT_OK == host.rotate("--finish")
+        assert EXIT_OK == host.rotate("--finish", "--force")
         keys = (first, host.key_file.read_text("ascii"))
         assert [401, 200] == [_status(full_elasticsearch, api_key=key) for key in keys]
     finally:
