@@ -64,7 +64,7 @@ class Http:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        problems = self._health.problems
+        problems = dict(self._health.problems)
         return web.json_response(
             {"ready": not problems, "problems": problems}, status=503 if problems else 200
         )

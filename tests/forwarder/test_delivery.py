@@ -13,7 +13,7 @@ from clima_core.errors import ClimaError, ConfigurationError, UnavailableError
 from clima_core.identity import Lane
 from clima_core.ranges import Ranges
 from clima_forwarder.delivery import NOT_CONFIRMED, Delivered, Delivery
-from clima_forwarder.health import Health
+from clima_forwarder.health import LETTERS_S, Health
 from clima_forwarder.outputs.base import Confirmed, DeadLetter, Document, Found, Result
 from clima_forwarder.sessions import Session
 from tests.forwarder.client import JOURNAL, LANE, NOON, record
@@ -272,6 +272,20 @@ def test_dead_letters_that_cannot_be_kept_are_said_and_go_back(results: Sequence
         health.problems,
     )
     assert ["dead_letters_kept"] == [line["event"] for line in logs]
+
+
+def test_dead_letters_that_come_no_more_are_no_problem_any_more() -> None:
+    """Their station was put out, or the store takes them now: there is nothing left to keep."""
+    moment = 0.0
+    health = Health(lambda: moment)
+    health.store_opened()
+    deliver(NoLetters(Result("retry", "blocked")), [], letters=[letter(1)], health=health)
+    moment = LETTERS_S - 1
+    deliver(NoLetters(Result("retry", "blocked")), [], letters=[letter(1)], health=health)
+    moment = 2 * LETTERS_S - 2
+    assert {"dead letters": "blocked"} == health.problems
+    moment = 2 * LETTERS_S - 1
+    assert {} == health.problems
 
 
 def test_what_is_there_as_a_dead_letter_is_accounted_for() -> None:
