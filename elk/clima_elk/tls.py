@@ -6,10 +6,13 @@ anew a month before they end or when their names change; secrets go by file, nev
 
 from __future__ import annotations
 
+import re
 import secrets
 import ssl
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +22,7 @@ from clima_elk.vault import CLIMA, Vault
 
 SERVICES = ("elasticsearch", "kibana")
 AUTHORITY_DAYS, CERTIFICATE_DAYS, RENEW_DAYS = 3650, 397, 30
+_NAME = re.compile(r"(\*\.)?([\w-]+\.)*[\w-]*[a-z][\w-]*", re.ASCII | re.IGNORECASE)
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -40,7 +44,8 @@ class Certificates(NamedTuple):
 def own(vault: Vault, kibana_names: Sequence[str] = ()) -> Certificates:
     """Certificates of our own authority, which is made the first time.
 
-    `kibana_names` are the names and addresses that browsers use beside localhost.
+    `kibana_names` are the names and addresses that browsers use beside localhost; raises
+    ConfigurationError for what is neither.
     """
     folder = vault.folder / "tls"
     directory(folder, CLIMA)
@@ -48,7 +53,7 @@ def own(vault: Vault, kibana_names: Sequence[str] = ()) -> Certificates:
         _make_authority(folder)
     for service in SERVICES:
         names = (service, "localhost", "127.0.0.1", *(kibana_names if service == "kibana" else ()))
-        wanted = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
+        wanted = ",".join(map(_subject, names))
         if not _stands(folder, service, wanted):
             _make(folder, service, wanted)
     return _read(folder)
@@ -163,5 +168,12 @@ def _openssl(*arguments: str) -> str:
     return done.stdout
 
 
-def _is_address(name: str) -> bool:
-    return ":" in name or name.replace(".", "").isdigit()
+def _subject(name: str) -> str:
+    """A name as openssl is told it; ConfigurationError for one that no certificate can have."""
+    with suppress(ValueError):
+        return f"IP:{ip_address(name)}"
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f'CLIMA_KIBANA_NAMES: "{name}" is neither a host name (in ASCII) nor an IP address'
+        )
+    return f"DNS:{name}"

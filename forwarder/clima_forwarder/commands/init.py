@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from clima_forwarder import operator
 
 HELP = "make the secrets and the services' configuration files (Compose runs this)"
 BACKUPS = Owner(services.STACK.uid, CLIMA.gid)  # Elasticsearch writes snapshots, we the rest
+_ADDRESS = re.compile(r"https?://[\w.:\[\]-]+/?", re.ASCII)
 CHOICES = {
     "output": ("logstash", "elasticsearch"),
     "users": ("native", "file"),
@@ -81,12 +83,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_choices(arguments: argparse.Namespace) -> None:
-    """Raise ConfigurationError for a name that is none, whether typed or in a variable."""
+    """Raise ConfigurationError for a value that is none, whether typed or in a variable."""
     problems = [
         f'CLIMA_{name.upper()}: "{getattr(arguments, name)}" is none of {", ".join(names)}'
         for name, names in CHOICES.items()
         if getattr(arguments, name) not in names
     ]
+    if not _ADDRESS.fullmatch(arguments.public_url):
+        problems.append(
+            f'CLIMA_PUBLIC_URL: "{arguments.public_url}" is no address that Kibana starts with;'
+            " expected one such as http://localhost:5601, without a path"
+        )
     if problems:
         raise ConfigurationError(problems)
 

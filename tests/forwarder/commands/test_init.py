@@ -93,6 +93,33 @@ def test_a_wrong_name_in_a_variable_is_said(
 
 
 @pytest.mark.parametrize(
+    "url", ["weather.local", "http://", "https://h/kibana", "http://u:p@h", 'http://a"b', "ftp://h"]
+)
+def test_an_address_that_kibana_does_not_start_with_is_said(
+    here: Here, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    """It would go on failing, with no more than a line in its own log."""
+    assert 78 == here.init("--public-url", url)
+    assert f'CLIMA_PUBLIC_URL: "{url}" is no address' in capsys.readouterr().err
+    assert not here.vault.folder.exists()
+    for right in ("https://weather.local:5601/", "http://192.168.1.10", "http://[fe80::1]:5601"):
+        assert 0 == here.init("--public-url", right)
+
+
+@pytest.mark.parametrize("name", ["192.168.1", "300.1.1.1", "https://weather.local", "wetter.köln"])
+def test_a_name_that_no_certificate_can_have_is_said(
+    here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """By the variable that it stands in, and not by openssl."""
+    monkeypatch.setenv("CLIMA_TLS", "own")
+    monkeypatch.setenv("CLIMA_KIBANA_NAMES", f"weather.local,{name}")
+    assert 78 == here.init()
+    assert f'CLIMA_KIBANA_NAMES: "{name}" is neither' in capsys.readouterr().err
+    monkeypatch.setenv("CLIMA_KIBANA_NAMES", "*.home,fe80::1,a-1.b_2")
+    assert 0 == here.init()
+
+
+@pytest.mark.parametrize(
     ("version", "said"),
     [
         ("9.5", 'STACK_VERSION: "9.5" is not a version'),
