@@ -27,6 +27,9 @@ from clima_elk.retention import (
 from clima_elk.retention import RETENTION as DEFAULTS
 from clima_elk.steps import Do, Order, Step, call
 
+OURS = "metrics-clima.*,logs-clima.*,clima-*"
+"""All data streams and indices of Clima, whatever their namespace."""
+
 JOURNALS = "clima-journals"
 ALERTS = "clima-alerts"
 SUMMARIES = ("clima-daily", "clima-monthly", "clima-stations")
@@ -63,15 +66,17 @@ class _Named(msgspec.Struct, frozen=True):
     name: str
 
 
-class _Resolved(msgspec.Struct, frozen=True):
+class Resolved(msgspec.Struct, frozen=True):
+    """What there is of some names."""
+
     indices: list[_Named] = []
     data_streams: list[_Named] = []
 
 
 async def existing(order: Order) -> list[str]:
     """All of Clima's data streams and plain indices that there are, whatever their namespace."""
-    answer = await call(order, "GET", "/_resolve/index/metrics-clima.*,logs-clima.*,clima-*")
-    found = msgspec.json.decode(answer, type=_Resolved)
+    answer = await call(order, "GET", f"/_resolve/index/{OURS}")
+    found = msgspec.json.decode(answer, type=Resolved)
     return [each.name for each in (*found.data_streams, *found.indices)]
 
 

@@ -16,19 +16,20 @@ from pathlib import Path
 
 import msgspec
 
+from clima_core import files
 from clima_core.errors import ClimaError, ConfigurationError, UnavailableError
 from clima_elk import users
 from clima_elk.elasticsearch import InstallError
-from clima_elk.files import File, put
 from clima_elk.privileges import lacking, needed
 from clima_elk.server import Server, detect
 from clima_elk.steps import Do, Step
 from clima_elk.users import User, forwarder_roles
-from clima_elk.vault import CLIMA, Vault
+from clima_elk.vault import Vault
 from clima_forwarder import config
 from clima_forwarder.outputs import elasticsearch
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 
+KEY_FILE = Path("/services/forwarder/api_key")
 LOOK_S = 1.0
 UNKNOWN_S = 20.0  # that a server which has only just started may know nobody
 
@@ -61,7 +62,7 @@ async def ready(connection: Connection, wait_s: float, waiting: Callable[[str], 
 
 def refused(connection: Connection, error: InstallError) -> ClimaError:
     """The error, with its mend, for what the server refused."""
-    problem = connection.refused(error.status, error.path, error.reason)
+    problem = connection.refusal(error)
     if "derived api keys" in error.reason:
         return ConfigurationError(
             f"{connection.url}: an API key may not make another one; give a user name and password,"
@@ -157,7 +158,7 @@ class Access:
         async def do() -> str:
             encoded = await users.create_api_key(self.connection.exchange, roles)
             if self.key_file:
-                put(File(self.key_file, encoded.encode(), CLIMA))
+                files.write(self.key_file, encoded.encode(), 0o600)
             return "made"
 
         return do

@@ -18,12 +18,12 @@ from typing import Literal
 
 import msgspec
 
+from clima_core import files
 from clima_core.configuration import Secret
-from clima_core.errors import ClimaError, ConfigurationError
+from clima_core.errors import ConfigurationError
 from clima_elk import users
 from clima_elk.elasticsearch import InstallError
-from clima_elk.files import File, put
-from clima_elk.vault import CLIMA, ELASTIC, LOGSTASH_INPUT, Vault
+from clima_elk.vault import ELASTIC, LOGSTASH_INPUT, Vault
 from clima_forwarder import operator
 from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Connection
@@ -83,7 +83,7 @@ class Rotation:
                     raise ConfigurationError(f'Elasticsearch has no user "{name}": provision first')
                 await users.set_password(connection.exchange, name, password.reveal())
         except InstallError as error:
-            raise _refused(connection, error) from error
+            raise connection.refusal(error) from error
         self.vault.adopt(name)
 
     async def _renew_key(self, connection: Connection) -> None:
@@ -92,8 +92,8 @@ class Rotation:
                 connection.exchange, users.forwarder_roles(self.output)
             )
         except InstallError as error:
-            raise _refused(connection, error) from error
-        put(File(self.key_file, encoded.encode(), CLIMA))
+            raise connection.refusal(error) from error
+        files.write(self.key_file, encoded.encode(), 0o600)
 
     async def finish(self, connection: Connection) -> list[str]:
         """Put every older API key out; returns their ids. The one in the file has to work."""
@@ -111,7 +111,7 @@ class Rotation:
         try:
             return await users.invalidate_api_keys(connection.exchange, [encoded.reveal()])
         except InstallError as error:
-            raise _refused(connection, error) from error
+            raise connection.refusal(error) from error
 
     def _key(self) -> Secret:
         try:
@@ -133,7 +133,3 @@ def readers(names: Sequence[str], kind: str) -> list[str]:
 def unfinished(vault: Vault) -> list[str]:
     """The secrets whose renewal was stopped."""
     return [name for name in PASSWORDS if vault.proposed(name) is not None]
-
-
-def _refused(connection: Connection, error: InstallError) -> ClimaError:
-    return connection.refused(error.status, error.path, str(error))

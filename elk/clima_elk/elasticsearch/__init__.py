@@ -56,25 +56,31 @@ class InstallError(Exception):
     @property
     def reason(self) -> str:
         """What the server says of it, down to the first cause."""
-        try:
-            error = msgspec.json.decode(self.answer, type=_Refusal).error
-        except msgspec.MsgspecError:  # a proxy's page, perhaps
-            return self.answer[:200].decode(errors="replace")
-        return str(error)
+        return reason(self.answer)
 
 
-class _Cause(msgspec.Struct, frozen=True):
+class Cause(msgspec.Struct, frozen=True):
+    """Why the server refused something, in its own words."""
+
     type: str = ""
     reason: str | None = None
-    caused_by: _Cause | None = None
+    caused_by: Cause | None = None
 
     def __str__(self) -> str:
-        said = f"{self.type}: {(self.reason or '')[:300]}"
+        said = f"{self.type}: {(self.reason or '')[:300]}"  # it may quote the whole document
         return f"{said}; {self.caused_by}" if self.caused_by else said
 
 
 class _Refusal(msgspec.Struct, frozen=True):
-    error: _Cause | str
+    error: Cause | str
+
+
+def reason(answer: bytes) -> str:
+    """Why, from the body of an answer that is no success."""
+    try:
+        return str(msgspec.json.decode(answer, type=_Refusal).error)
+    except msgspec.MsgspecError:  # a proxy's page, perhaps
+        return answer[:200].decode(errors="replace")
 
 
 def assets(*folders: str) -> list[Asset]:

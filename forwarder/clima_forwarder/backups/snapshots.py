@@ -15,22 +15,13 @@ import msgspec
 
 from clima_core.errors import ClimaError, ConfigurationError, UnavailableError
 from clima_elk import elasticsearch as assets
+from clima_elk.streams import OURS, Resolved
 from clima_forwarder.outputs.elasticsearch import Options
-from clima_forwarder.outputs.elasticsearch.connection import Cause, Connection
+from clima_forwarder.outputs.elasticsearch.connection import Connection
 
-OURS = ("metrics-clima.*", "logs-clima.*", "clima-*")
 REPOSITORY = "clima"
 LONG_S = 7 * 86400.0  # a first snapshot of years copies all of it
 _BUSY = "_transform/clima-*"
-
-
-class _Named(msgspec.Struct, frozen=True):
-    name: str
-
-
-class _Resolved(msgspec.Struct, frozen=True):
-    indices: list[_Named] = []
-    data_streams: list[_Named] = []
 
 
 class _Total(msgspec.Struct, frozen=True):
@@ -48,10 +39,6 @@ class _Counted(msgspec.Struct, frozen=True):
 class _Shards(msgspec.Struct, frozen=True):
     total: int
     failed: int
-
-
-class _Failed(msgspec.Struct, frozen=True):
-    error: Cause | str = ""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -105,7 +92,7 @@ class Snapshots:
             raise self._unusable(status, answer)
 
     def _unusable(self, status: int, answer: bytes) -> ClimaError:
-        reason = str(_reason(answer))
+        reason = assets.reason(answer)
         if "path.repo" in reason:
             return ConfigurationError(
                 "Elasticsearch may not keep snapshots there: set path.repo in its elasticsearch.yml"
@@ -138,7 +125,7 @@ class Snapshots:
     async def take(self, name: str) -> Snapshot:
         """Make a snapshot, however long it takes; ClimaError when it is not whole."""
         body = {
-            "indices": ",".join(OURS),
+            "indices": OURS,
             "include_global_state": False,
             "ignore_unavailable": True,
             "metadata": {"managed_by": "clima"},
@@ -166,7 +153,7 @@ class Snapshots:
         """Delete a snapshot, or abort it; one that is not there is as good."""
         status, answer = await self._connection.exchange("DELETE", f"/_snapshot/{self.name}/{name}")
         if status not in (200, 404):
-            raise self._connection.refused(status, f"deleting {name}", str(_reason(answer)))
+            raise self._connection.refused(status, f"deleting {name}", assets.reason(answer))
 
     async def clear(self) -> None:
         """Delete our data streams and indices, with all that is in them."""
@@ -187,8 +174,8 @@ class Snapshots:
         try:
             await assets.install(self._connection.exchange)
         except assets.InstallError as error:
-            raise self._connection.refused(error.status, error.path, str(error)) from error
-        body = {"indices": ",".join(OURS), "include_global_state": False}
+            raise self._connection.refusal(error) from error
+        body = {"indices": OURS, "include_global_state": False}
         paused = await self._pause()
         try:
             await self.clear()
@@ -224,8 +211,8 @@ class Snapshots:
         for each in ids:
             await self._connection.exchange("POST", f"/_transform/{each}/_start")
 
-    async def _resolved(self) -> _Resolved:
-        return await self._connection.request("GET", f"/_resolve/index/{','.join(OURS)}", _Resolved)
+    async def _resolved(self) -> Resolved:
+        return await self._connection.request("GET", f"/_resolve/index/{OURS}", Resolved)
 
     async def _ask(
         self, method: str, path: str, body: bytes | None = None, **params: str
@@ -234,10 +221,3 @@ class Snapshots:
             method, path, dict[str, Any], body, **params
         )
         return answer
-
-
-def _reason(answer: bytes) -> Cause | str:
-    try:
-        return msgspec.json.decode(answer, type=_Failed).error
-    except msgspec.MsgspecError:
-        return answer[:300].decode(errors="replace")

@@ -23,6 +23,7 @@ from clima_forwarder import operator, painel
 from clima_forwarder.outputs import elasticsearch
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 from clima_forwarder.provisioning import (
+    KEY_FILE,
     UNKNOWN_S,
     Access,
     check_privileges,
@@ -33,8 +34,6 @@ from clima_forwarder.provisioning import (
 )
 
 HELP = "set up Elasticsearch (templates, retention, summaries, roles) and Kibana; or take it away"
-
-KEY_FILE = Path("/services/forwarder/api_key")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

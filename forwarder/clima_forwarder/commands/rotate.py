@@ -20,6 +20,7 @@ from clima_elk.vault import ELASTIC, PERSON, Vault
 from clima_forwarder import config, operator
 from clima_forwarder.outputs import logstash
 from clima_forwarder.outputs.arguments import chosen
+from clima_forwarder.provisioning import KEY_FILE
 from clima_forwarder.rotation import API_KEY, PASSWORDS, Rotation, readers
 
 HELP = "renew the passwords and the forwarder's API key"
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--key-file",
         type=Path,
         metavar="FILE",
-        default=Path("/services/forwarder/api_key"),
+        default=KEY_FILE,
         help="where the forwarder's API key lies (default: %(default)s)",
     )
     parser.add_argument(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from clima_elk.streams import OURS
 from clima_forwarder.doctor.finding import Finding, broken, ok, warning
 from clima_forwarder.doctor.site import Site
 
 NAME = "cluster"
 
-OURS = "metrics-clima.*,logs-clima.*,clima-*"
 _BLOCKS = {
     "read_only_allow_delete": "the disk was full (flood stage)",
     "read_only": "somebody made it read-only",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,15 @@ def test_the_old_key_works_until_it_is_told_to_end(host: Host, security: Securit
     assert EXIT_OK == host.rotate("--finish", "--force")
     assert [False, True] == [_works(security, key) for key in (old, new)]
     assert 0o600 == stat.S_IMODE(host.key_file.stat().st_mode)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give away")
+def test_a_key_that_root_makes_is_whose_folder_it_lies_in(host: Host) -> None:
+    """Without Compose too: the forwarder runs as whoever was chosen for it, and has to read it."""
+    os.chown(host.folder, 1234, 1235)
+    assert EXIT_OK == host.rotate("api_key")
+    found = host.key_file.stat()
+    assert (1234, 1235, 0o600) == (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
 
 
 def _works(security: Security, key: str) -> bool:

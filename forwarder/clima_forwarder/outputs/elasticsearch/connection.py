@@ -17,6 +17,7 @@ from elastic_transport import ConnectionTimeout, Serializer, TlsError, Transport
 from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 
 from clima_core.errors import ClimaError, ConfigurationError, UnavailableError
+from clima_elk.elasticsearch import Cause, InstallError, reason
 from clima_elk.server import numbers
 from clima_forwarder.outputs.elasticsearch import Options
 
@@ -53,18 +54,6 @@ class _Node(msgspec.Struct, frozen=True):
 
 class _Nodes(msgspec.Struct, frozen=True):
     nodes: dict[str, _Node] = {}
-
-
-class Cause(msgspec.Struct, frozen=True):
-    """Why the server refused something, in its own words."""
-
-    type: str = ""
-    reason: str | None = None
-    caused_by: Cause | None = None
-
-    def __str__(self) -> str:
-        said = f"{self.type}: {(self.reason or '')[:300]}"  # it may quote the whole document
-        return f"{said}; {self.caused_by}" if self.caused_by else said
 
 
 class BulkItem(msgspec.Struct, frozen=True):
@@ -134,7 +123,7 @@ class Connection:
         status, text = await self.exchange(method, path, body, **params)
         if status < 300:
             return self._decoded(text, answer)
-        raise self.refused(status, f"{method} {path}", _reason(text))
+        raise self.refused(status, f"{method} {path}", reason(text))
 
     async def exchange(
         self, method: str, path: str, body: bytes | None = None, **params: str
@@ -190,7 +179,7 @@ class Connection:
         if status == 403:
             return
         if status >= 300:
-            raise self.refused(status, "GET /_nodes", _reason(text))
+            raise self.refused(status, "GET /_nodes", reason(text))
         for node in self._decoded(text, _Nodes).nodes.values():
             if numbers(node.version) < OLDEST:
                 raise ConfigurationError(
@@ -218,18 +207,15 @@ class Connection:
         said = error.message.replace(" ssl:default", "")  # aiohttp's word for TLS or none
         return UnavailableError(f"no connection to {self.url}: {said}; is it running?")
 
-    def refused(self, status: int, what: str, reason: str) -> ClimaError:
+    def refused(self, status: int, what: str, why: str) -> ClimaError:
         """The error for an answer that is not the one asked for."""
-        said = f"{self.url} answered {status} to {what}: {reason}"
+        said = f"{self.url} answered {status} to {what}: {why}"
         if status in _MENDS:
             return ConfigurationError(f"{said}; {_MENDS[status]}")
         if status == 429 or status >= 500:
             return UnavailableError(said)
         return ClimaError(said)
 
-
-def _reason(text: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(text, type=_Failure).error)
-    except msgspec.MsgspecError:
-        return text[:200].decode(errors="replace")  # a proxy's page, perhaps
+    def refusal(self, error: InstallError) -> ClimaError:
+        """The same, of what the provisioning has asked for."""
+        return self.refused(error.status, error.path, error.reason)

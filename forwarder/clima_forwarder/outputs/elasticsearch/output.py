@@ -35,12 +35,7 @@ from clima_forwarder.outputs.base import (
     Result,
 )
 from clima_forwarder.outputs.elasticsearch import Options
-from clima_forwarder.outputs.elasticsearch.connection import (
-    BulkAnswer,
-    BulkItem,
-    Cause,
-    Connection,
-)
+from clima_forwarder.outputs.elasticsearch.connection import BulkAnswer, BulkItem, Connection
 
 JOURNALS = "clima-journals"
 BULK_BYTES = 1_000_000  # of one bulk request, so that memory stays bounded
@@ -163,7 +158,7 @@ class Output:
                     " older ones: run `clima provision`, or set install_templates"
                 )
         except assets.InstallError as error:
-            raise self.connection.refused(error.status, error.path, error.reason) from error
+            raise self.connection.refusal(error) from error
 
     async def close(self) -> None:
         await self.connection.close()
@@ -349,7 +344,7 @@ def _result(item: BulkItem) -> Result:
     return Result(status, str(item.error))
 
 
-def _blameless(error: Cause) -> bool:
+def _blameless(error: assets.Cause) -> bool:
     """Whether the document has nothing to do with it. Logstash's deadletters.conf says the same."""
     kind, beginning = PIPELINE_GONE
     gone = error.type == kind and (error.reason or "").startswith(beginning)
