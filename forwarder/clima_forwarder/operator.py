@@ -100,6 +100,16 @@ def as_operator(options: elasticsearch.Options, folder: Path) -> elasticsearch.O
     return msgspec.structs.replace(options, api_key=None, username=ELASTIC, password=password)
 
 
+def locked_out(folder: Path) -> ConfigurationError:
+    """Elasticsearch takes neither the vault's password of `elastic` nor one that was proposed."""
+    return ConfigurationError(
+        f"{folder / ELASTIC}: Elasticsearch takes another password: one of the volumes is of"
+        " another installation, or somebody changed it. `docker compose exec elasticsearch cat"
+        " config/clima/elastic` shows the vault's; have Elasticsearch take that one with"
+        " `docker compose exec elasticsearch bin/elasticsearch-reset-password -u elastic -i`"
+    )
+
+
 async def _takes(options: elasticsearch.Options) -> bool:
     from clima_forwarder.outputs.elasticsearch.connection import Connection  # noqa: PLC0415, slow
 

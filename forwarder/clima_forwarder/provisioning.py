@@ -27,7 +27,7 @@ from clima_elk.users import User, forwarder_roles
 from clima_elk.vault import Vault
 from clima_forwarder import config
 from clima_forwarder.outputs import elasticsearch
-from clima_forwarder.outputs.elasticsearch.connection import Connection
+from clima_forwarder.outputs.elasticsearch.connection import Connection, LoginError
 
 KEY_FILE = Path("/services/forwarder/api_key")
 LOOK_S = 1.0
@@ -37,8 +37,8 @@ UNKNOWN_S = 20.0  # that a server which has only just started may know nobody
 async def ready(connection: Connection, wait_s: float, waiting: Callable[[str], None]) -> Server:
     """What the server has, once it answers; `waiting` is told its address if that takes a while.
 
-    Raises UnavailableError when it does not within `wait_s`, ConfigurationError when the
-    credentials or its version are wrong.
+    Raises UnavailableError when it does not within `wait_s`, LoginError when the credentials are
+    wrong, ConfigurationError when its version is.
     """
     began, told = time.monotonic(), False
     while True:
@@ -51,7 +51,7 @@ async def ready(connection: Connection, wait_s: float, waiting: Callable[[str], 
         except ClimaError as error:
             problem = error
         waited = time.monotonic() - began
-        unknown = "answered 401" in str(problem) and waited < min(UNKNOWN_S, wait_s)
+        unknown = isinstance(problem, LoginError) and waited < min(UNKNOWN_S, wait_s)
         if not (unknown or (isinstance(problem, UnavailableError) and waited < wait_s)):
             raise problem
         if not told:

@@ -40,11 +40,6 @@ READERS: Mapping[str, tuple[str, ...]] = {
 }
 """The services that read a secret when they start."""
 
-_RESET = (
-    "set a new one with `docker compose exec elasticsearch bin/elasticsearch-reset-password -u"
-    " elastic -i`, and write it to that file"
-)
-
 
 @dataclass(frozen=True)
 class Rotation:
@@ -66,9 +61,7 @@ class Rotation:
             status, _ = await connection.exchange("GET", "/_security/_authenticate")
             if status == 401:
                 await connection.close()
-                raise ConfigurationError(
-                    f"{self.vault.folder / ELASTIC}: Elasticsearch takes another password; {_RESET}"
-                )
+                raise operator.locked_out(self.vault.folder)
         return connection
 
     async def renew(self, connection: Connection, name: str) -> None:

@@ -18,10 +18,10 @@ from clima_elk.elasticsearch import InstallError
 from clima_elk.installed import State
 from clima_elk.server import Server
 from clima_elk.steps import Order, Step
-from clima_elk.vault import Vault
+from clima_elk.vault import ELASTIC, Vault
 from clima_forwarder import operator, painel
 from clima_forwarder.outputs import elasticsearch
-from clima_forwarder.outputs.elasticsearch.connection import Connection
+from clima_forwarder.outputs.elasticsearch.connection import Connection, LoginError
 from clima_forwarder.provisioning import (
     KEY_FILE,
     UNKNOWN_S,
@@ -114,7 +114,11 @@ async def _run(arguments: argparse.Namespace) -> int:
     kibana = painel.given(arguments, options)
     waiting = partial(_say_waiting, wait_s)
     try:
-        server = await ready(connection, wait_s, waiting)
+        try:
+            server = await ready(connection, wait_s, waiting)
+        except LoginError as error:
+            vaulted = not arguments.url and options.username == ELASTIC
+            raise operator.locked_out(arguments.vault) if vaulted else error from error
         native = arguments.roles and server.users and arguments.users == "native"
         await check_privileges(connection, server, roles=native)
         order = Order(

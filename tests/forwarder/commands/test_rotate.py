@@ -229,6 +229,18 @@ def test_a_password_that_is_not_in_the_vault_is_said(
     assert before == security.passwords
 
 
+def test_provisioning_says_that_the_vault_is_of_another_installation(
+    host: Host, security: Security, capsys: Said
+) -> None:
+    """A volume was deleted, or copied from elsewhere: which file, and how to go on."""
+    security.passwords[ELASTIC] = "of another one"
+    where = ("--config", str(host.config), "--vault", str(host.vault.folder), "--wait", "0")
+    assert EXIT_CONFIGURATION == main(["provision", *where])
+    said = capsys.readouterr().err
+    assert str(host.vault.folder / ELASTIC) in said
+    assert "elasticsearch-reset-password -u elastic" in said
+
+
 def test_no_key_is_put_out_for_one_that_does_not_work(
     host: Host, security: Security, capsys: Said
 ) -> None:

@@ -36,6 +36,10 @@ _MENDS = {
 }
 
 
+class LoginError(ConfigurationError):
+    """Elasticsearch does not know who asks: whoever knows where the login is from may say more."""
+
+
 class _Bytes(Serializer):
     """Bodies are bytes already, and answers are decoded by who knows their type."""
 
@@ -211,7 +215,8 @@ class Connection:
         """The error for an answer that is not the one asked for."""
         said = f"{self.url} answered {status} to {what}: {why}"
         if status in _MENDS:
-            return ConfigurationError(f"{said}; {_MENDS[status]}")
+            kind = LoginError if status == 401 else ConfigurationError
+            return kind(f"{said}; {_MENDS[status]}")
         if status == 429 or status >= 500:
             return UnavailableError(said)
         return ClimaError(said)
