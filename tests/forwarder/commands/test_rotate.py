@@ -262,6 +262,13 @@ def test_users_of_files_are_renewed_without_the_server(host: Host, capsys: Said)
     assert "restart forwarder" in said
 
 
+def test_users_of_files_can_be_renewed_twice(host: Host, security: Security) -> None:
+    """Also before Elasticsearch is made anew, which takes the old passwords until then."""
+    for _ in range(2):
+        assert EXIT_OK == host.rotate("--users", "file", ELASTIC)
+    assert security.passwords[ELASTIC] == FIRST
+
+
 def test_what_no_service_reads_needs_no_restart(host: Host, capsys: Said) -> None:
     """A person's password, in files: Elasticsearch alone is made anew."""
     assert EXIT_OK == host.rotate("--users", "file", PERSON)
