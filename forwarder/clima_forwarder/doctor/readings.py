@@ -15,10 +15,8 @@ from clima_core.reading import Health
 from clima_core.wire import LaneReport, StationReport
 from clima_forwarder.audit import SILENT
 from clima_forwarder.doctor.site import Site
-from clima_forwarder.outputs import elasticsearch, sqlite
-from clima_forwarder.outputs.elasticsearch import queries
+from clima_forwarder.outputs import open_archive, sqlite
 from clima_forwarder.outputs.sqlite.database import Database
-from clima_forwarder.outputs.sqlite.queries import Archive as SqliteArchive
 from clima_forwarder.stations import Stations
 
 NEWEST = 20  # readings of each station: enough to tell its usual interval
@@ -87,12 +85,8 @@ async def _newest(site: Site) -> list[Seen]:
     let_in = {each.id: each for each in Stations(site.config.stations.directory).read()[0]}
     if not let_in:
         return []
-    output = site.config.output
-    if isinstance(output, sqlite.Options):
-        reports = await _sqlite_reports(output)
-    else:
-        reports = await _elasticsearch_reports(site)
-    names = sorted(let_in)
+    output, names = site.config.output, sorted(let_in)
+    reports = await _reports(site)
     if isinstance(output, sqlite.Options):
         sent = await _in_sqlite(output, names)
     else:
@@ -107,19 +101,18 @@ async def _newest(site: Site) -> list[Seen]:
 Sent = tuple[list[datetime], Said | None]
 
 
-async def _elasticsearch_reports(site: Site) -> dict[str, list[StationReport]]:
-    await site.store()  # which says more shortly why there is nothing to be had
-    archive = queries.Archive(site.elasticsearch or elasticsearch.Options())
+async def _reports(site: Site) -> dict[str, list[StationReport]]:
+    """What stations said of their lanes, by station."""
+    if site.elasticsearch:
+        await site.store()  # which says more shortly why there is nothing to be had
+    archive = open_archive(site.elasticsearch or site.config.output)
+    found: dict[str, list[StationReport]] = {}
     try:
-        return _by_station(await archive.reports())
+        await archive.open()
+        for each in await archive.reports():
+            found.setdefault(each.station, []).append(each)
     finally:
         await archive.close()
-
-
-def _by_station(reports: Sequence[StationReport]) -> dict[str, list[StationReport]]:
-    found: dict[str, list[StationReport]] = {}
-    for each in reports:
-        found.setdefault(each.station, []).append(each)
     return found
 
 
@@ -172,15 +165,6 @@ def _last(station: str, size: int, fields: object) -> dict[str, Any]:
         "_source": fields,
         "track_total_hits": False,
     }
-
-
-async def _sqlite_reports(options: sqlite.Options) -> dict[str, list[StationReport]]:
-    archive = SqliteArchive(options)
-    try:
-        await archive.open()
-        return _by_station(await archive.reports())
-    finally:
-        await archive.close()
 
 
 async def _in_sqlite(options: sqlite.Options, names: Sequence[str]) -> list[Sent]:
