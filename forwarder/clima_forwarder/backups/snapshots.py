@@ -70,11 +70,13 @@ class Snapshots:
         """With `repository` that one is used, which somebody has registered."""
         self.name = repository or REPOSITORY
         self._location = None if repository else location
-        self._connection = Connection(msgspec.structs.replace(options, timeout_s=LONG_S))
+        self._connection = Connection(options)
+        self._patient = Connection(msgspec.structs.replace(options, timeout_s=LONG_S))
         self.url = options.url
 
     async def aclose(self) -> None:
         await self._connection.close()
+        await self._patient.close()
 
     async def open(self) -> None:
         """Register the repository, which has every node try to write there.
@@ -130,7 +132,7 @@ class Snapshots:
             "ignore_unavailable": True,
             "metadata": {"managed_by": "clima"},
         }
-        taken = await self._connection.request(
+        taken = await self._patient.request(
             "PUT",
             f"/_snapshot/{self.name}/{name}",
             _Taken,
@@ -151,7 +153,7 @@ class Snapshots:
 
     async def delete(self, name: str) -> None:
         """Delete a snapshot, or abort it; one that is not there is as good."""
-        status, answer = await self._connection.exchange("DELETE", f"/_snapshot/{self.name}/{name}")
+        status, answer = await self._patient.exchange("DELETE", f"/_snapshot/{self.name}/{name}")
         if status not in (200, 404):
             raise self._connection.refused(status, f"deleting {name}", assets.reason(answer))
 
@@ -179,16 +181,17 @@ class Snapshots:
         paused = await self._pause()
         try:
             await self.clear()
-            answer = await self._ask(
+            answer = await self._patient.request(
                 "POST",
                 f"/_snapshot/{self.name}/{name}/_restore",
+                _Taken,
                 msgspec.json.encode(body),
                 wait_for_completion="true",
             )
-            shards = answer["snapshot"]["shards"]
-            if shards["failed"]:
+            shards = answer.snapshot.shards
+            if shards.failed:
                 raise UnavailableError(
-                    f"{shards['failed']} of {shards['total']} shards of {name} could not be"
+                    f"{shards.failed} of {shards.total} shards of {name} could not be"
                     " restored: the log of Elasticsearch says why"
                 )
             return await self.counts()

@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 
 from clima_core.errors import UnavailableError
-from clima_elk.vault import Vault
+from clima_elk.vault import ELASTIC, Vault
 from clima_forwarder import operator
 from clima_forwarder.config import Configuration
 from clima_forwarder.doctor.finding import UncheckedError
@@ -79,7 +79,7 @@ class Site:
         self.operator_login = _login(acting)
         self.logstash_login = _login(self.logstash)
         self._store = Connection(self.elasticsearch) if self.elasticsearch else None
-        self._operator = Connection(acting) if acting else None
+        self._operator: Connection | None = None
         self._tls: ssl.SSLContext | bool = _tls(self.elasticsearch, self.logstash)
         self._asked: dict[str, asyncio.Future[Any]] = {}
 
@@ -101,7 +101,15 @@ class Site:
 
     async def operator(self) -> Connection:
         """Elasticsearch, as whoever may look at the server; UncheckedError as for `store`."""
-        return await self.once("operator", lambda: _answering(self._operator))
+        return await self.once("operator", self._as_operator)
+
+    async def _as_operator(self) -> Connection:
+        if self.elasticsearch:
+            acting = await operator.acting(self.elasticsearch, self.vault.folder)
+            self._operator = Connection(acting)
+            if self.vault.has(ELASTIC):
+                return await _answering(self._operator, str(operator.locked_out(self.vault.folder)))
+        return await _answering(self._operator)
 
     async def ask(self, path: str, answer: type[T], **params: str) -> T:
         """GET something about the server itself, as the operator; UncheckedError if he may not."""
@@ -212,7 +220,10 @@ def _tls(
     return context
 
 
-async def _answering(connection: Connection | None) -> Connection:
+async def _answering(
+    connection: Connection | None,
+    refused: str = "Elasticsearch refuses the credentials, so it cannot be asked",
+) -> Connection:
     """The connection, once it has been seen to work: else one reason for all who want it."""
     if connection is None:
         raise UncheckedError("the output is not Elasticsearch")
@@ -221,7 +232,7 @@ async def _answering(connection: Connection | None) -> Connection:
     except UnavailableError as error:
         raise UncheckedError(f"Elasticsearch cannot be asked: {error}") from error
     if status == 401:
-        raise UncheckedError("Elasticsearch refuses the credentials, so it cannot be asked")
+        raise UncheckedError(refused)
     if status == 429 or status >= 502:
         raise UncheckedError(f"Elasticsearch answers {status} to everything")
     return connection

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import stat
 import tempfile
@@ -293,6 +294,18 @@ def test_one_at_a_time_works_on_a_folder(roof: Host, tmp_path: Path, capsys: Sai
         assert 2 == capsys.readouterr().err.count("another command of Clima's is at work here")
         assert EXIT_OK == roof.run("backup", "--list", *folder)
     assert 1 == len(backups(tmp_path / "b"))
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(tmp_path: Path, capsys: Said) -> None:
+    """A snapshot may take days, and whether anybody is there does not."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        output = f'type = "elasticsearch"\nurl = "{url}"\ntimeout_s = 0.2'
+        host = Host(tmp_path / "silent", output)
+        assert EXIT_UNAVAILABLE == host.run("backup", "--folder", str(tmp_path / "b"))
+    assert f"{url} did not answer in time" in capsys.readouterr().err
 
 
 def test_where_there_is_no_backup_is_said(empty: Host, tmp_path: Path, capsys: Said) -> None:

@@ -15,8 +15,10 @@ import pytest
 from clima_core.errors import EXIT_CONFIGURATION, EXIT_FINDING, EXIT_OK, EXIT_UNAVAILABLE
 from clima_elk import users
 from clima_elk.vault import ELASTIC, LOGSTASH_INPUT, NAMES, PERSON, Vault
-from clima_forwarder import operator
+from clima_forwarder import config, operator
 from clima_forwarder.cli import main
+from clima_forwarder.doctor.finding import UncheckedError
+from clima_forwarder.doctor.site import Site
 from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 from clima_forwarder.rotation import PASSWORDS, unfinished
@@ -189,6 +191,20 @@ async def test_operators_go_on_after_a_renewal_of_elastic_was_stopped(
     provisioned = await asyncio.to_thread(main, ["provision", "--wait", "0", *where])
     assert EXIT_UNAVAILABLE == provisioned  # let in: it is this server that does no more
     assert "503" in capsys.readouterr().err
+
+
+async def test_the_doctor_sees_the_server_after_a_renewal_of_elastic_was_stopped(
+    host: Host, security: Security
+) -> None:
+    """As `elastic`; where neither password is the right one it says which file, and the mend."""
+    configured = config.load(host.config, {})
+    security.passwords[ELASTIC] = host.vault.propose(ELASTIC).reveal()
+    async with Site(configured, vault=host.vault.folder) as site:
+        await site.operator()
+    security.passwords[ELASTIC] = "of another one"
+    async with Site(configured, vault=host.vault.folder) as site:
+        with pytest.raises(UncheckedError, match=r"vault/elastic: .*elasticsearch-reset-password"):
+            await site.operator()
 
 
 def test_several_at_once_come_one_after_the_other(host: Host, security: Security) -> None:
