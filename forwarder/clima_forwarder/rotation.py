@@ -108,6 +108,11 @@ class Rotation:
         except InstallError as error:
             raise connection.refusal(error) from error
 
+    def written(self) -> float:
+        """When the API key was, in seconds since 1970; ConfigurationError where there is none."""
+        self._key()
+        return self.key_file.stat().st_mtime
+
     def _key(self) -> Secret:
         try:
             return Secret(self.key_file.read_text("ascii").strip())

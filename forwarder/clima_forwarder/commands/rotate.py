@@ -132,7 +132,7 @@ def _say(names: Sequence[str], kind: str) -> None:
 
 async def _finished(rotation: Rotation, arguments: argparse.Namespace) -> int:
     url = config.load(arguments.config, os.environ).http.url
-    written = rotation.key_file.stat().st_mtime
+    written = rotation.written()
     if not arguments.force and (reason := await _needs_the_old_key(url, written)):
         print(f"the forwarder at {url} {reason}; no key is put out")
         return EXIT_FINDING

@@ -268,6 +268,14 @@ def test_no_key_is_put_out_for_one_that_does_not_work(
     assert [False] == [key["invalidated"] for key in security.keys.values()]
 
 
+def test_where_there_is_no_key_nothing_is_finished(host: Host, capsys: Said) -> None:
+    """It is said which file, and the option that names another."""
+    host.key_file = host.folder / "none"
+    assert EXIT_CONFIGURATION == host.rotate("--finish")
+    assert f"{host.key_file}: cannot be read: No such file" in (said := capsys.readouterr().err)
+    assert "--key-file" in said
+
+
 def test_users_of_files_are_renewed_without_the_server(host: Host, capsys: Said) -> None:
     """It reads them when it is made anew."""
     before = host.passwords()
