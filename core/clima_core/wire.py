@@ -142,6 +142,10 @@ class Batch(msgspec.Struct, frozen=True, tag="batch"):
     count: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH_RECORDS)]
     size: Annotated[int, msgspec.Meta(ge=2, le=MAX_BATCH_BYTES)]
 
+    def __post_init__(self) -> None:
+        if self.last > MAX_SEQUENCE:
+            raise ValueError(f"{self.count} records from {self.first} on: past {MAX_SEQUENCE}")
+
     @property
     def lane(self) -> Lane:
         return Lane(self.journal, self.stream)

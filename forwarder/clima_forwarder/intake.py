@@ -15,7 +15,7 @@ import msgspec
 
 from clima_core.identity import DATA_SETS, Lane, event_id, lane_id
 from clima_core.reading import EARLIEST, DataStream, Record
-from clima_core.wire import Batch
+from clima_core.wire import MAX_RECORD_BYTES, Batch
 from clima_forwarder.outputs.base import DeadLetter, Document
 
 AHEAD = timedelta(minutes=10)
@@ -64,6 +64,8 @@ def sort(
     horizon = now + AHEAD
     for sequence, body in enumerate(bodies, header.first):
         try:
+            if len(body) > MAX_RECORD_BYTES:
+                raise _UnfitError("too_long", f"{len(body)} bytes; {MAX_RECORD_BYTES} are allowed")
             record = _decoder.decode(body)
             event, origin, moment = record.event, record.station, record.timestamp
             if (
@@ -130,8 +132,12 @@ def _misplaced(station: str, lane: Lane, sequence: int, record: Record) -> _Unfi
         return _UnfitError(
             "foreign", f'station.id is "{record.station.id}", but the key is that of {station}'
         )
-    expected, stream = event_id(station, lane, sequence), record.data_stream
+    event, stream = record.event, record.data_stream
     if (stream.type, stream.dataset, stream.namespace) == DATA_SETS[lane.stream]:
-        return _UnfitError("identity", f'says it is "{record.event.id}", but came as "{expected}"')
+        return _UnfitError(
+            "identity",
+            f'came as "{event_id(station, lane, sequence)}", but says sequence {event.sequence},'
+            f' journal "{record.station.journal}", id "{event.id}"',
+        )
     name = f"{stream.type}-{stream.dataset}-{stream.namespace}"
     return _UnfitError("data_stream", f"{name} is not {DATA_SETS[lane.stream].name}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -26,6 +28,41 @@ READING = {
     "sensor": {"metar": {"air_temperature": 3.9}},
     "quality": {"relative_humidity": ["failed"]},
 }
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def names_in(type_: msgspec.inspect.Type) -> Iterator[str]:
+    """The names of all fields, however deep."""
+    match type_:
+        case msgspec.inspect.StructType():
+            for field in type_.fields:
+                yield field.encode_name
+                yield from names_in(field.type)
+        case msgspec.inspect.UnionType():
+            for each in type_.types:
+                yield from names_in(each)
+        case msgspec.inspect.ListType():
+            yield from names_in(type_.item_type)
+
+
+def test_the_document_of_the_wire_has_every_field() -> None:
+    """Who writes a client in another language has that page, and the one with the quantities."""
+    page = (DOCS / "protocol.md").read_text("utf-8")
+    (said,) = re.findall(r"^## The record$(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    quantities = set(re.findall(r"`(\w+)`", (DOCS / "sensors.md").read_text("utf-8")))
+    named = set(re.findall(r"`(@?\w+)`", said))
+    assert set() == set(names_in(msgspec.inspect.type_info(Record))) - named - QUANTITIES.keys()
+    assert QUANTITIES.keys() <= quantities
+
+
+def test_the_least_record_of_that_document_is_one() -> None:
+    """As it stands there, without its line breaks."""
+    page = (DOCS / "protocol.md").read_text("utf-8")
+    (text,) = re.findall(r'^    (\{"@timestamp".*?)\n\n', page, re.MULTILINE | re.DOTALL)
+    record = msgspec.json.decode("".join(map(str.strip, text.splitlines())), type=Record)
+    assert ("roof:0123456789ab:w:1", 1) == (record.event.id, record.event.sequence)
 
 
 def test_a_reading_of_the_design_is_a_record() -> None:

@@ -106,6 +106,7 @@ def test_frames_that_are_no_message(frames: list[bytes]) -> None:
         {"first": 0},
         {"first": -1},
         {"first": MAX_SEQUENCE + 1},
+        {"first": MAX_SEQUENCE, "count": 2},
         {"first": 2**70},
         {"first": 1.5},
         {"first": "1"},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clima_core.identity import Lane
 from clima_core.reading import NAMES_LIMIT
-from clima_core.wire import Batch
+from clima_core.wire import MAX_RECORD_BYTES, Batch
 from clima_forwarder import intake
 from clima_forwarder.intake import AHEAD, MESSAGE_LIMIT, MOST_NAMES
 from tests.forwarder.client import JOURNAL, LANE, NOON, record
@@ -36,6 +36,7 @@ def edited_at(sequence: int, timestamp: str) -> bytes:
 WHO = {"id": "roof", "journal": JOURNAL}
 EVENT = {"id": f"roof:{JOURNAL}:w:7", "sequence": 7}
 MANY = NAMES_LIMIT + 1
+ROOM = len(edited(message="x")) - 1  # what a record takes beside its message
 
 UNFIT = {
     "another station's": ("foreign", edited(station={**WHO, "id": "shed"})),
@@ -56,7 +57,8 @@ UNFIT = {
     "two documents": ("malformed", edited() + edited()),
     "not a number": ("malformed", edited().replace(b"21.5", b"NaN")),
     "a number past all": ("invalid", edited().replace(b"21.5", b"1e999")),
-    "no object": ("invalid", b"[" * 100_000),
+    "no object": ("invalid", b"[" * MAX_RECORD_BYTES),
+    "a byte too many": ("too_long", edited(message="x" * (MAX_RECORD_BYTES + 1 - ROOM))),
     "no station": ("invalid", edited(station=None)),
     "an unknown field": ("invalid", edited(wheather={"air_temperature": 1.0})),
     "an unknown quantity": ("invalid", edited(weather={"air_temprature": 1.0})),
@@ -87,6 +89,23 @@ def test_an_unfit_record_becomes_a_dead_letter_alone(what: str) -> None:
     assert (f"roof:{JOURNAL}:w:7", NOON) == (letter.id, letter.received)
     assert letter.message
     assert [after] == [document.body for document in sorted_.documents]
+
+
+def test_the_longest_record_is_stored() -> None:
+    """The limit itself is no byte too many."""
+    (document,) = sort(edited(message="x" * (MAX_RECORD_BYTES - ROOM))).documents
+    assert MAX_RECORD_BYTES == len(document.body)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("another journal", 'journal "ba9876543210"'), ("another sequence", "sequence 8")],
+)
+def test_a_record_that_is_not_what_it_came_as_is_told_what_differs(what: str, said: str) -> None:
+    """Its id may be the right one: the sentence names the part that is not."""
+    (letter,) = sort(UNFIT[what][1]).letters
+    assert said in letter.message
+    assert f'came as "roof:{JOURNAL}:w:7"' in letter.message
 
 
 def test_a_good_record_passes_byte_for_byte() -> None:
