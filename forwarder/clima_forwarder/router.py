@@ -90,7 +90,7 @@ class Router:
             task.cancel()
         await self._batches.close(patience_s)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._reports.flush(everything=True), patience_s)
+            await asyncio.wait_for(self._write_reports(everything=True), patience_s)
         self._admission.close()
         self._socket.close(linger=500)
 
@@ -266,6 +266,11 @@ class Router:
                 await self._output.highest("nobody", "0" * 12)
                 self._store_answered()
 
+    async def _write_reports(self, *, everything: bool = False) -> None:
+        """Not before the store is set up: it would make their index without its template."""
+        if self._health.store_is_open:
+            await self._reports.flush(everything=everything)
+
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_s)
@@ -273,6 +278,6 @@ class Router:
             self._metrics.sessions.set(len(self.sessions))
             try:
                 await self._probe()
-                await self._reports.flush()
+                await self._write_reports()
             except Exception:  # a fault of ours; the house is kept all the same
                 log.exception("reports_failed")

@@ -143,6 +143,14 @@ async def test_reports_reach_the_store(tmp_path: Path) -> None:
     assert [report(LANE, 5)] == running.output.last_reports["roof"].lanes
 
 
+async def test_no_report_reaches_a_store_that_is_not_open_yet(tmp_path: Path) -> None:
+    """It would make an index that has no template; the next PING brings the report again."""
+    async with forwarder(tmp_path) as running, running.client() as station:
+        running.health.store_is_open = False
+        await station.open({LANE: 3})
+    assert {} == running.output.last_reports
+
+
 async def test_a_clock_that_is_ahead_is_told_both_times(tmp_path: Path) -> None:
     """Those records are for later, the others of the batch are stored, and nothing is dead."""
     async with forwarder(tmp_path) as running, running.client() as station:
