@@ -68,6 +68,28 @@ def answers(status: int, body: object = None) -> StandIn:
     return StandIn(handler)
 
 
+CREATED, BUSY = {"create": {"status": 201}}, {"create": {"status": 429}}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"took": 1},
+        {"errors": True},
+        {"errors": True, "items": [BUSY]},
+        {"errors": True, "items": [BUSY, CREATED, CREATED]},
+        {"errors": True, "items": [BUSY, {"create": {}}]},
+    ],
+)
+async def test_an_answer_that_does_not_fit_leaves_the_outcome_unknown(
+    answer: object, station: str, journal: str
+) -> None:
+    """A proxy's, or one that was cut: nothing in it may count for another record."""
+    async with answers(200, answer).running() as output:
+        with pytest.raises(UnavailableError):
+            await output.create(documents(station, Lane(journal, "w"), [1, 2]))
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 async def test_a_busy_server_leaves_the_outcome_unknown(
     status: int, station: str, journal: str
@@ -90,6 +112,14 @@ async def test_what_the_operator_has_to_mend_says_how(
     """A wrong password is no reason to wait for better times."""
     async with answers(status).running() as output:
         with pytest.raises(ConfigurationError, match=f"answered {status} .*{mend}"):
+            await output.create(documents(station, Lane(journal, "w"), [1]))
+
+
+async def test_a_cluster_that_is_blocked_is_waited_for(station: str, journal: str) -> None:
+    """It answers 403, as to a user who may not: yet no privilege is lacking."""
+    blocked = {"type": "cluster_block_exception", "reason": "blocked by: [FORBIDDEN/6/read-only]"}
+    async with answers(403, {"error": blocked}).running() as output:
+        with pytest.raises(UnavailableError, match=r"read-only\]$"):
             await output.create(documents(station, Lane(journal, "w"), [1]))
 
 

@@ -34,6 +34,7 @@ _MENDS = {
     404: "no such path or index: check that url is the root of Elasticsearch",
     413: "the request is too large: raise http.max_content_length of the server or proxy",
 }
+_BLOCKED = "cluster_block_exception"  # answered with 403 too, and no fault of the user's
 
 
 class LoginError(ConfigurationError):
@@ -126,7 +127,7 @@ class Connection:
         """The decoded answer; raises ConfigurationError or UnavailableError, with the mend."""
         status, text = await self.exchange(method, path, body, **params)
         if status < 300:
-            return self._decoded(text, answer)
+            return self.decoded(text, answer)
         raise self.refused(status, f"{method} {path}", reason(text))
 
     async def exchange(
@@ -162,10 +163,10 @@ class Connection:
         )
         found = await self.request("POST", "/_msearch", _Responses, body)
         for response in found.responses:
-            failure = self._decoded(response, _Failure)
+            failure = self.decoded(response, _Failure)
             if failure.error:
                 raise self.refused(failure.status, "a search", str(failure.error))
-        return [self._decoded(response, answer) for response in found.responses]
+        return [self.decoded(response, answer) for response in found.responses]
 
     async def refresh(self, *indices: str) -> None:
         """Make what was written visible to searches: on every shard, or UnavailableError."""
@@ -184,7 +185,7 @@ class Connection:
             return
         if status >= 300:
             raise self.refused(status, "GET /_nodes", reason(text))
-        for node in self._decoded(text, _Nodes).nodes.values():
+        for node in self.decoded(text, _Nodes).nodes.values():
             if numbers(node.version) < OLDEST:
                 raise ConfigurationError(
                     f"{self.url} is Elasticsearch {node.version}: Clima needs 8.3 or newer"
@@ -193,7 +194,8 @@ class Connection:
     async def close(self) -> None:
         await self._client.close()
 
-    def _decoded(self, text: bytes | msgspec.Raw, answer: type[T]) -> T:
+    def decoded(self, text: bytes | msgspec.Raw, answer: type[T]) -> T:
+        """An answer, or a part of one, as what it should be; else UnavailableError."""
         try:
             return msgspec.json.decode(text, type=answer)
         except msgspec.MsgspecError as error:
@@ -214,11 +216,11 @@ class Connection:
     def refused(self, status: int, what: str, why: str) -> ClimaError:
         """The error for an answer that is not the one asked for."""
         said = f"{self.url} answered {status} to {what}: {why}"
+        if status == 429 or status >= 500 or why.startswith(_BLOCKED):
+            return UnavailableError(said)
         if status in _MENDS:
             kind = LoginError if status == 401 else ConfigurationError
             return kind(f"{said}; {_MENDS[status]}")
-        if status == 429 or status >= 500:
-            return UnavailableError(said)
         return ClimaError(said)
 
     def refusal(self, error: InstallError) -> ClimaError:

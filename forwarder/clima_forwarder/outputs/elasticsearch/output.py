@@ -35,7 +35,7 @@ from clima_forwarder.outputs.base import (
     Result,
 )
 from clima_forwarder.outputs.elasticsearch import Options
-from clima_forwarder.outputs.elasticsearch.connection import BulkAnswer, BulkItem, Connection
+from clima_forwarder.outputs.elasticsearch.connection import BulkItem, Connection
 
 JOURNALS = "clima-journals"
 BULK_BYTES = 1_000_000  # of one bulk request, so that memory stays bounded
@@ -51,8 +51,11 @@ Filters = Sequence[dict[str, Any]]
 _ANSWER = "errors,items.*.status,items.*.error"
 
 
-class _Errors(msgspec.Struct, frozen=True):
+class _Bulk(msgspec.Struct, frozen=True):
+    """What a bulk is answered with; the items are looked at only where there are errors."""
+
     errors: bool
+    items: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class _Hit(msgspec.Struct, frozen=True):
@@ -132,10 +135,6 @@ class _Said:
         }
         under = {"version": version, "version_type": "external"}
         return _lines({"index": {"_index": JOURNALS, "_id": self.id, **under}}, body)
-
-
-_errors = msgspec.json.Decoder(_Errors)
-_bulk = msgspec.json.Decoder(BulkAnswer)
 
 
 class Output:
@@ -271,13 +270,20 @@ class Output:
         results: list[Result] = []
         for body, count in _bulks(lines):
             answer = await self.connection.request(
-                "POST", "/_bulk", msgspec.Raw, body, timeout="10s", filter_path=_ANSWER
+                "POST", "/_bulk", _Bulk, body, timeout="10s", filter_path=_ANSWER
             )
-            if _errors.decode(answer).errors:
-                items = _bulk.decode(answer).items
-                results += [_result(item) for entry in items for item in entry.values()]
+            if answer.errors:
+                results += self._judged(answer, count)
             else:
                 results += [STORED] * count
+        return results
+
+    def _judged(self, answer: _Bulk, count: int) -> list[Result]:
+        """What became of each document of a bulk; no two may be taken for one another."""
+        items = self.connection.decoded(answer.items, list[dict[str, BulkItem]])
+        results = [_result(item) for entry in items for item in entry.values()]
+        if len(results) != count:
+            raise UnavailableError(f"{self.connection.url} spoke of {len(results)} of {count}")
         return results
 
     async def _refresh(self, names: Sequence[str], since: float) -> None:
