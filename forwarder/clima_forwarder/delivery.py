@@ -137,20 +137,20 @@ class Delivery:
         documents = list(pending.values())
         work.session.attempts.add(work.lane, Ranges.of(pending))
         results = await self._bulk.create(documents)
-        outcomes = list(zip(documents, results, strict=True))
-        stored = [document.sequence for document, result in outcomes if result.status == "stored"]
-        work.done.stored |= Ranges.of(stored)
-        for sequence in stored:
-            del pending[sequence]
-        busy, doubt, accepted = "", "", []
-        for document, (status, reason) in outcomes if pending else ():
-            if status == "accepted":
+        stored, busy, doubt, accepted = [], "", "", []
+        for document, (status, reason) in zip(documents, results, strict=True):
+            if status == "stored":
+                stored.append(document.sequence)
+            elif status == "accepted":
                 accepted.append(document.sequence)
                 doubt = reason
             elif status == "refused":
                 refused.append(_letter(pending.pop(document.sequence), reason))
             elif status == "retry":
                 busy = reason
+        work.done.stored |= Ranges.of(stored)
+        for sequence in stored:
+            del pending[sequence]
         if doubt:
             self._health.store_failed(doubt)
         if accepted:
