@@ -5,7 +5,9 @@
     deadletters    records that were refused, whole, with the reason
     reports        what a station last said of a lane, as JSON
 
-Every write is a transaction with `synchronous=FULL`: what is said to be stored has been synced.
+What always holds: every write is a transaction with `synchronous=FULL`, so what is said to be
+stored has been synced; and it is in the file that others find under that name. One that was deleted
+or replaced can be written to for as long as it is open, and is gone then.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ class Database:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
         self._connection: sqlite3.Connection | None = None
+        self._place: tuple[int, int] | None = None
 
     async def open(self, *, create: bool) -> None:
         """Open the file, and make it first if `create`; else a missing one is an error."""
@@ -70,7 +73,7 @@ class Database:
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work`, which changes nothing."""
-        return await self._run(lambda: work(self._connected()))
+        return await self._run(self._reading, work)
 
     async def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -100,7 +103,12 @@ class Database:
         elif version != VERSION:
             connection.close()
             raise ConfigurationError(f"{self._path}: not a store of this version of Clima")
-        self._connection = connection
+        self._connection, self._place = connection, _place(self._path)
+
+    def _reading(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        result = work(self._connected())
+        self._check_place()
+        return result
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connected()
@@ -112,9 +120,26 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self._check_place()
         return result
+
+    def _check_place(self) -> None:
+        """Look whether the file is where it was: afterwards, as what was done counts only then."""
+        if _place(self._path) != self._place:
+            raise UnavailableError(
+                f"{self._path}: was deleted or replaced while in use: put it back, or restart"
+            )
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             raise UnavailableError(f"{self._path} is not open")
         return self._connection
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """Which file has this name; None: none has."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
