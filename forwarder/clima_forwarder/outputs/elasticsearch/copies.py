@@ -16,6 +16,7 @@ import msgspec
 from clima_core.identity import DATA_SETS, Lane, event_id
 from clima_core.ranges import Ranges
 from clima_forwarder.outputs.content import same_content
+from clima_forwarder.outputs.elasticsearch.answers import Page
 from clima_forwarder.outputs.elasticsearch.connection import BulkAnswer, Connection
 from clima_forwarder.outputs.elasticsearch.output import of_lane, where
 
@@ -54,14 +55,6 @@ class _Copy(msgspec.Struct, frozen=True):
         return msgspec.json.encode({"delete": {"_index": self.index, "_id": self.id, **as_seen}})
 
 
-class _Copies(msgspec.Struct, frozen=True):
-    hits: list[_Copy]
-
-
-class _Found(msgspec.Struct, frozen=True):
-    hits: _Copies
-
-
 async def remove(connection: Connection, station: str, lane: Lane, doubled: Ranges) -> Removed:
     """Leave one copy of each of these sequences.
 
@@ -97,9 +90,9 @@ async def _found(
         "sort": ["event.sequence"],
         **where([*of_lane(station, lane.journal), numbers]),
     }
-    (found,) = await connection.searches(_Found, (DATA_SETS[lane.stream].name, body))
+    (found,) = await connection.searches(Page[_Copy], (DATA_SETS[lane.stream].name, body))
     by_sequence: dict[int, list[_Copy]] = {}
-    for copy in found.hits.hits:
+    for copy in found.hits:
         by_sequence.setdefault(copy.sequence, []).append(copy)
     return by_sequence
 

@@ -35,6 +35,7 @@ from clima_forwarder.outputs.base import (
     Result,
 )
 from clima_forwarder.outputs.elasticsearch import Options
+from clima_forwarder.outputs.elasticsearch.answers import Page
 from clima_forwarder.outputs.elasticsearch.connection import BulkItem, Connection
 
 JOURNALS = "clima-journals"
@@ -61,19 +62,6 @@ class _Bulk(msgspec.Struct, frozen=True):
 class _Hit(msgspec.Struct, frozen=True):
     sort: tuple[int]
     source: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="_source")
-
-
-class _Total(msgspec.Struct, frozen=True):
-    value: int
-
-
-class _Hits(msgspec.Struct, frozen=True):
-    total: _Total
-    hits: list[_Hit]
-
-
-class _Page(msgspec.Struct, frozen=True):
-    hits: _Hits
 
 
 class _Max(msgspec.Struct, frozen=True):
@@ -190,20 +178,20 @@ class Output:
             raise ValueError(f"{last - first + 1} sequences; at most {FIND_LIMIT}")
         stream = DATA_SETS[lane.stream].name
         await self._refresh((stream, DEAD_LETTERS.name), since)
-        page = {"size": FIND_LIMIT, "sort": ["event.sequence"], "track_total_hits": True}
+        options = {"size": FIND_LIMIT, "sort": ["event.sequence"], "track_total_hits": True}
         found: list[Found] = []
         for start in range(first, last + 1, FIND_STEP):
             query = of_lane(station, lane.journal, start, min(start + FIND_STEP - 1, last))
             letters = [*query, {"term": {"deadletter.stream": lane.stream}}]
             answers = await self.connection.searches(
-                _Page,
-                (stream, {**page, **where(query)}),
-                (DEAD_LETTERS.name, {**page, **where(letters), "_source": False}),
+                Page[_Hit],
+                (stream, {**options, **where(query)}),
+                (DEAD_LETTERS.name, {**options, **where(letters), "_source": False}),
             )
-            for hits in (answer.hits for answer in answers):
-                if hits.total.value > len(hits.hits):
+            for page in answers:
+                if page.total != len(page.hits):
                     raise ClimaError(f"{station}: too many copies of {lane} from {start}")
-                found += (Found(hit.sort[0], bytes(hit.source) or None) for hit in hits.hits)
+                found += (Found(hit.sort[0], bytes(hit.source) or None) for hit in page.hits)
         return sorted(found, key=lambda one: one.sequence)
 
     async def highest(self, station: str, journal: str) -> dict[Stream, Highest]:

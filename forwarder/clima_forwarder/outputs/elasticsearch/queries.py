@@ -16,6 +16,7 @@ from clima_elk.retention import OF_STREAM, windows
 from clima_forwarder.outputs import means
 from clima_forwarder.outputs.base import Presence, Reading
 from clima_forwarder.outputs.elasticsearch import Options
+from clima_forwarder.outputs.elasticsearch.answers import Page
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 from clima_forwarder.outputs.elasticsearch.output import JOURNALS, Filters, of_lane, where
 from clima_forwarder.outputs.elasticsearch.sequences import Counting
@@ -47,14 +48,6 @@ class _Values(msgspec.Struct, frozen=True):
 class _Hit(msgspec.Struct, frozen=True):
     sort: list[Any]
     source: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="_source")
-
-
-class _Hits(msgspec.Struct, frozen=True):
-    hits: list[_Hit]
-
-
-class _Page(msgspec.Struct, frozen=True):
-    hits: _Hits
 
 
 class Archive:
@@ -108,8 +101,8 @@ class Archive:
             "sort": ["event.sequence", "@timestamp"],
             "_source": False,
         }
-        (page,) = await self._connection.searches(_Page, (DATA_SETS[lane.stream].name, body))
-        return _moment(page.hits.hits[0].sort[1]) if page.hits.hits else None
+        (page,) = await self._connection.searches(Page[_Hit], (DATA_SETS[lane.stream].name, body))
+        return _moment(page.hits[0].sort[1]) if page.hits else None
 
     async def retention(self) -> Mapping[Stream, timedelta | None]:
         kept = await windows(self._connection.exchange)
@@ -189,12 +182,12 @@ class Archive:
         body: dict[str, Any] = {"size": PAGE, **where(filters), "sort": order, "_source": fields}
         body["track_total_hits"] = False
         while True:
-            (page,) = await self._connection.searches(_Page, (index, body))
-            for hit in page.hits.hits:
+            (page,) = await self._connection.searches(Page[_Hit], (index, body))
+            for hit in page.hits:
                 yield hit
-            if len(page.hits.hits) < PAGE:
+            if len(page.hits) < PAGE:
                 return
-            body["search_after"] = page.hits.hits[-1].sort
+            body["search_after"] = page.hits[-1].sort
 
 
 def _terms(field: str) -> dict[str, Any]:

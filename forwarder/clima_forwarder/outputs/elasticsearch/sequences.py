@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from clima_core.ranges import Pair, Ranges
+from clima_forwarder.outputs.elasticsearch.answers import Counted
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 from clima_forwarder.outputs.elasticsearch.output import Filters, where
 
@@ -39,18 +40,6 @@ class _Bucket(msgspec.Struct, frozen=True, gc=False):
     doc_count: int
 
 
-class _Buckets(msgspec.Struct, frozen=True):
-    buckets: list[_Bucket] = []
-
-
-class _Counts(msgspec.Struct, frozen=True):
-    counts: _Buckets = _Buckets()
-
-
-class _Counted(msgspec.Struct, frozen=True):
-    aggregations: _Counts = _Counts()
-
-
 class _Value(msgspec.Struct, frozen=True):
     value: float
 
@@ -59,18 +48,6 @@ class _Index(msgspec.Struct, frozen=True):
     key: str
     min: _Value
     max: _Value
-
-
-class _Indices(msgspec.Struct, frozen=True):
-    buckets: list[_Index] = []
-
-
-class _InIndices(msgspec.Struct, frozen=True):
-    indices: _Indices = _Indices()
-
-
-class _Spans(msgspec.Struct, frozen=True):
-    aggregations: _InIndices = _InIndices()
 
 
 class _Run(NamedTuple):
@@ -103,11 +80,11 @@ class Counting:
         """The sequences that are there, and those there more than once."""
         await self._connection.refresh(name)
         body = _counting_only(filters, {"indices": _INDICES})
-        (found,) = await self._connection.searches(_Spans, (name, body))
+        (found,) = await self._connection.searches(Counted[_Index], (name, body))
         in_each = await asyncio.gather(
             *(
                 self._in_index(each.key, filters, (int(each.min.value), int(each.max.value)))
-                for each in found.aggregations.indices.buckets
+                for each in found.buckets
             )
         )
         stored, doubled = Ranges(), Ranges()
@@ -212,8 +189,8 @@ class Counting:
         ]
         body = _counting_only([*filters, {"bool": {"should": inside}}], {"counts": counts})
         async with self._slots:
-            (answer,) = await self._connection.searches(_Counted, (index, body))
-        return answer.aggregations.counts.buckets
+            (answer,) = await self._connection.searches(Counted[_Bucket], (index, body))
+        return answer.buckets
 
 
 def _counting_only(filters: Filters, aggregations: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import msgspec
 from clima_core.identity import DATA_SETS, DEAD_LETTERS, STREAMS, Lane, Stream, event_id
 from clima_core.ranges import Ranges
 from clima_forwarder.outputs.base import Confirmed
+from clima_forwarder.outputs.elasticsearch.answers import Counted, Page
 from clima_forwarder.outputs.elasticsearch.connection import Connection
 from clima_forwarder.outputs.elasticsearch.output import of_lane, where
 
@@ -29,14 +30,6 @@ INDICES = 20  # backing indices that one batch may be spread over and still be c
 
 class _Id(msgspec.Struct, frozen=True, gc=False):
     id: str = msgspec.field(name="_id")
-
-
-class _Ids(msgspec.Struct, frozen=True):
-    hits: list[_Id]
-
-
-class _Found(msgspec.Struct, frozen=True):
-    hits: _Ids
 
 
 class _Index(msgspec.Struct, frozen=True, gc=False):
@@ -52,32 +45,8 @@ class _Bucket(msgspec.Struct, frozen=True):
     indices: _Indices = _Indices()
 
 
-class _Buckets(msgspec.Struct, frozen=True):
-    buckets: list[_Bucket] = []
-
-
-class _Counts(msgspec.Struct, frozen=True):
-    waiting: _Buckets = _Buckets()
-
-
-class _Counted(msgspec.Struct, frozen=True):
-    aggregations: _Counts = _Counts()  # missing where there is no index yet
-
-
 class _Sequence(msgspec.Struct, frozen=True, gc=False):
     key: int
-
-
-class _Sequences(msgspec.Struct, frozen=True):
-    buckets: list[_Sequence] = []
-
-
-class _Listing(msgspec.Struct, frozen=True):
-    sequences: _Sequences = _Sequences()
-
-
-class _Listed(msgspec.Struct, frozen=True):
-    aggregations: _Listing = _Listing()
 
 
 @dataclass(eq=False)
@@ -142,12 +111,12 @@ class Search:
                 by_id[id_] = each, sequence
                 by_stream.setdefault(each.lane.stream, []).append(id_)
         letters, *records = await self._store.searches(
-            _Found,
+            Page[_Id],
             (DEAD_LETTERS.name, _with_ids(list(by_id))),
             *((DATA_SETS[stream].name, _with_ids(ids)) for stream, ids in by_stream.items()),
         )
-        stored = {hit.id for answer in records for hit in answer.hits.hits}
-        dead = {hit.id for hit in letters.hits.hits} - stored
+        stored = {hit.id for answer in records for hit in answer.hits}
+        dead = {hit.id for hit in letters.hits} - stored
         sequences: dict[Wanted, tuple[list[int], list[int]]] = {}
         for which, ids in enumerate((stored, dead)):
             for each, sequence in (by_id[id_] for id_ in ids):
@@ -167,7 +136,7 @@ class Search:
         }
         asked = {stream: those for stream, those in by_stream.items() if those}
         letters, *records = await self._store.searches(
-            _Counted,
+            Counted[_Bucket],
             (DEAD_LETTERS.name, _counting([each.letter_filters for each in wanted], {})),
             *(
                 (DATA_SETS[stream].name, _counting([each.filters for each in those], _BY_INDEX))
@@ -200,14 +169,11 @@ class Search:
         terms = {"field": "event.sequence", "size": len(wanted.sequences)}
         body = {"size": 0, "aggs": {"sequences": {"terms": terms}}}
         answers = await self._store.searches(
-            _Listed,
+            Counted[_Sequence],
             (DATA_SETS[wanted.lane.stream].name, {**body, **where(wanted.filters)}),
             (DEAD_LETTERS.name, {**body, **where(wanted.letter_filters)}),
         )
-        stored, dead = (
-            Ranges.of(bucket.key for bucket in answer.aggregations.sequences.buckets)
-            for answer in answers
-        )
+        stored, dead = (Ranges.of(bucket.key for bucket in answer.buckets) for answer in answers)
         return Confirmed(stored, dead - stored)
 
 
@@ -236,9 +202,9 @@ def _counting(filters: Sequence[list[dict[str, Any]]], by: dict[str, Any]) -> di
     }
 
 
-def _buckets(answer: _Counted, count: int) -> list[_Bucket]:
+def _buckets(answer: Counted[_Bucket], count: int) -> list[_Bucket]:
     """One for each that was asked for; all empty where there is no index yet."""
-    return answer.aggregations.waiting.buckets or [_Bucket(0)] * count
+    return answer.buckets or [_Bucket(0)] * count
 
 
 def _parts(
