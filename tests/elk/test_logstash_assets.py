@@ -10,7 +10,7 @@ import msgspec
 
 from clima_core.identity import DATA_SETS, DEAD_LETTERS, FORWARDER_LOGS
 from clima_core.reading import Record
-from clima_forwarder.outputs.elasticsearch.output import BLAMELESS, PIPELINE_GONE
+from clima_forwarder.outputs.elasticsearch.bulks import BLAMELESS, PIPELINE_GONE
 from clima_forwarder.outputs.logstash.connection import PIPELINE
 
 FOLDER = resources.files("clima_elk").joinpath("logstash")

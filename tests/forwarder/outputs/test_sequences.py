@@ -10,7 +10,7 @@ from clima_core.ranges import Ranges
 from clima_forwarder.outputs.base import Document
 from clima_forwarder.outputs.elasticsearch import Options
 from clima_forwarder.outputs.elasticsearch.connection import Connection
-from clima_forwarder.outputs.elasticsearch.output import of_lane
+from clima_forwarder.outputs.elasticsearch.searches import of_lane
 from clima_forwarder.outputs.elasticsearch.sequences import Counting
 from tests.elasticsearch_server import Server
 from tests.forwarder.outputs.stores import document, opened

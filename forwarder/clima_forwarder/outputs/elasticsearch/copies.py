@@ -16,9 +16,8 @@ import msgspec
 from clima_core.identity import DATA_SETS, Lane, event_id
 from clima_core.ranges import Ranges
 from clima_forwarder.outputs.content import same_content
-from clima_forwarder.outputs.elasticsearch.answers import Page
 from clima_forwarder.outputs.elasticsearch.connection import BulkAnswer, Connection
-from clima_forwarder.outputs.elasticsearch.output import of_lane, where
+from clima_forwarder.outputs.elasticsearch.searches import Page, of_lane, where
 
 TOGETHER = 500  # sequences in one search
 MOST = 10_000  # documents in its answer; what is cut off is left for the next audit to find

@@ -16,9 +16,9 @@ from clima_elk.retention import OF_STREAM, windows
 from clima_forwarder.outputs import means
 from clima_forwarder.outputs.base import Presence, Reading
 from clima_forwarder.outputs.elasticsearch import Options
-from clima_forwarder.outputs.elasticsearch.answers import Page
 from clima_forwarder.outputs.elasticsearch.connection import Connection
-from clima_forwarder.outputs.elasticsearch.output import JOURNALS, Filters, of_lane, where
+from clima_forwarder.outputs.elasticsearch.reports import JOURNALS
+from clima_forwarder.outputs.elasticsearch.searches import Filters, Page, of_lane, where
 from clima_forwarder.outputs.elasticsearch.sequences import Counting
 
 PAGE = 1_000

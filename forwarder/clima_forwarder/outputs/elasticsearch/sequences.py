@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from clima_core.ranges import Pair, Ranges
-from clima_forwarder.outputs.elasticsearch.answers import Counted
 from clima_forwarder.outputs.elasticsearch.connection import Connection
-from clima_forwarder.outputs.elasticsearch.output import Filters, where
+from clima_forwarder.outputs.elasticsearch.searches import Counted, Filters, where
 
 BUCKETS = 40_000  # of one answer; the server allows 65,536 (search.max_buckets)
 PAIRS = 500  # ranges in one query; the server allows 1,024 clauses at least

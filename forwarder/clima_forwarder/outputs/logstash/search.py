@@ -18,9 +18,8 @@ import msgspec
 from clima_core.identity import DATA_SETS, DEAD_LETTERS, STREAMS, Lane, Stream, event_id
 from clima_core.ranges import Ranges
 from clima_forwarder.outputs.base import Confirmed
-from clima_forwarder.outputs.elasticsearch.answers import Counted, Page
 from clima_forwarder.outputs.elasticsearch.connection import Connection
-from clima_forwarder.outputs.elasticsearch.output import of_lane, where
+from clima_forwarder.outputs.elasticsearch.searches import Counted, Page, of_lane, where
 
 FEW = 50  # records of a batch that are asked for one by one
 IDS = 5_000  # in one search, which answers with 10,000 at most: each may be there twice

@@ -1,12 +1,32 @@
-"""The two forms that an answer of Elasticsearch to a search has: hits, or the buckets of counts."""
+"""What searches of Elasticsearch have in common: filters, and the two forms of an answer."""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+Filters = Sequence[dict[str, Any]]
+
+
+def where(filters: Filters) -> dict[str, Any]:
+    """The query part of a search: all of the filters hold."""
+    return {"query": {"bool": {"filter": filters}}}
+
+
+def of_lane(
+    station: str, journal: str, first: int | None = None, last: int | None = None
+) -> list[dict[str, Any]]:
+    """Filters for one journal's documents, or for a range of its sequences."""
+    filters: list[dict[str, Any]] = [
+        {"term": {"station.id": station}},
+        {"term": {"station.journal": journal}},
+    ]
+    if first is not None:
+        filters.append({"range": {"event.sequence": {"gte": first, "lte": last}}})
+    return filters
 
 
 class _Total(msgspec.Struct, frozen=True):
