@@ -133,6 +133,21 @@ async def test_the_newest_report_wins(store: Options, station: str, journal: str
         assert (NOON, [late]) == (newest.reported, newest.lanes)
 
 
+async def test_one_report_that_is_outdone_holds_up_no_other(
+    store: Options, station: str, journal: str
+) -> None:
+    """They are kept together: one comes late, the other takes the place of what is there."""
+    weather, health = (LaneReport(journal, stream, 1, 9, START) for stream in ("w", "s"))
+    before, after = NOON - timedelta(days=1), NOON + timedelta(hours=1)
+    async with opened(store) as (output, archive):
+        await output.report([StationReport(station, NOON, [weather, health])])
+        late = StationReport(station, before, [weather])
+        await output.report([late, StationReport(station, after, [health])])
+        kept, newest = [each for each in await archive.reports() if each.station == station]
+        assert (NOON, [weather]) == (kept.reported, kept.lanes)
+        assert (after, [health]) == (newest.reported, newest.lanes)
+
+
 async def test_what_was_reported_at_once_is_read_at_once(
     store: Options, station: str, journal: str
 ) -> None:

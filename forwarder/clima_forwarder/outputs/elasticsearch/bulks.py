@@ -81,7 +81,7 @@ def _bulks(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
 
 
 def _result(item: BulkItem) -> Result:
-    if item.status == 201:
+    if item.status in (200, 201):  # a report that takes the place of another: 200
         return STORED
     if item.status == 409:
         return EXISTS
