@@ -134,7 +134,7 @@ async def serve(port: int) -> None:
     sink = Sink()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(sink.answer), "127.0.0.1", port)
-    print("listening", server.sockets[0].getsockname()[1], flush=True)
+    print(f"listening {server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
