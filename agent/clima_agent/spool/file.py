@@ -19,7 +19,6 @@ durable one is flushed too, and its flush covers every transaction before it.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
@@ -103,7 +102,7 @@ class SpoolFile:
         self._identity: tuple[int, int] | None = None  # of what was opened to be written
         if read_only:
             self._connection = self._reader()
-        elif path != ":memory:" and only_log_is_left(Path(path)):
+        elif path != ":memory:" and wal.only_log_is_left(Path(path)):
             raise SpoolDamagedError(f"{path}: is gone, and its write-ahead log is not")
         elif path != ":memory:" and wal.is_rotten(Path(f"{path}-wal")):
             SpoolFile(path, read_only=True).close()  # refuses a newer one, and leaves the log alone
@@ -171,19 +170,6 @@ class SpoolFile:
         """
         ((busy, frames, moved),) = self._all("PRAGMA wal_checkpoint(RESTART)")
         return bool(moved > 0 and moved == frames and not busy)
-
-    def reserve_log(self, size: int) -> None:
-        """Give the log blocks for so many bytes, if the disk has them. They hold no frames yet."""
-        with suppress(OSError), Path(f"{self.path}-wal").open("r+b") as log:
-            os.posix_fallocate(log.fileno(), 0, size)
-
-    @property
-    def log_bytes(self) -> int:
-        """The size of the write-ahead log."""
-        try:
-            return Path(f"{self.path}-wal").stat().st_size
-        except FileNotFoundError:
-            return 0
 
     @property
     def used_bytes(self) -> int:
@@ -405,13 +391,6 @@ class SpoolFile:
 def credible(recorded: object) -> int | None:
     """A record's time if it can be one: no checksum guards it."""
     return recorded if isinstance(recorded, int) and 0 <= recorded < _LATEST else None
-
-
-def only_log_is_left(path: Path) -> bool:
-    """SQLite, however it is opened, would throw the log away, and with it the newest records."""
-    log = Path(f"{path}-wal")
-    size = path.stat().st_size if path.exists() else 0
-    return not size and log.exists() and log.stat().st_size > 0
 
 
 def _span(number: int, first: int, last: int) -> tuple[int, int]:

@@ -97,7 +97,7 @@ def settle(file: SpoolFile) -> None:
     """After the `steps`, and when a spool is opened: the next start has what it needs."""
     if file.path != ":memory:" and not _ballast(file.path).exists():
         _emptied_log(file)
-        file.reserve_log(LOG_BYTES)
+        _reserve(_log(file.path), LOG_BYTES)
     limit_growth(file)
 
 
@@ -142,7 +142,14 @@ def _may_grow(file: SpoolFile) -> bool:
 
 def _room_to_grow(file: SpoolFile) -> int:
     """All the room there is, but for the log's."""
-    return _free_bytes(file.path) + file.log_bytes - LOG_BYTES
+    log = _log(file.path)
+    return _free_bytes(file.path) + (log.stat().st_size if log.exists() else 0) - LOG_BYTES
+
+
+def _reserve(log: Path, size: int) -> None:
+    """Give the log blocks for so many bytes, if the disk has them. They hold no frames yet."""
+    with suppress(OSError), log.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _let_old_go(books: Books, cutoff: float) -> None:
@@ -191,6 +198,10 @@ def _delete(
 
 def _ballast(path: Path | str) -> Path:
     return Path(f"{path}.ballast")
+
+
+def _log(path: Path | str) -> Path:
+    return Path(f"{path}-wal")
 
 
 def _free_bytes(path: Path | str) -> int:

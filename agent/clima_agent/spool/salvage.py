@@ -26,7 +26,6 @@ from clima_agent.spool.file import (
     SpoolFile,
     checksum,
     credible,
-    only_log_is_left,
     row_checksum,
 )
 from clima_agent.spool.ledger import ASSIGNED, UNDATED
@@ -112,7 +111,7 @@ def finish(path: Path) -> Path | None:
 def accounts(damaged: Path) -> Accounts:
     """What the damaged file says became of its records, if all of that can be read."""
     dated = _dated(damaged)
-    if only_log_is_left(damaged):
+    if wal.only_log_is_left(damaged):
         return Accounts([], dated)
     try:
         with closing(SpoolFile(damaged, read_only=True)) as file:

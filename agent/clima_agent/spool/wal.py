@@ -55,6 +55,13 @@ def is_rotten(path: Path) -> bool:
         return _broken_before_a_sync(frames(log))
 
 
+def only_log_is_left(path: Path) -> bool:
+    """SQLite, however it is opened, would throw the log away, and with it the newest records."""
+    log = Path(f"{path}-wal")
+    size = path.stat().st_size if path.exists() else 0
+    return not size and log.exists() and log.stat().st_size > 0
+
+
 def frames(log: BinaryIO | None) -> Iterator[Frame]:
     """The frames of the log's present life, in order; that of the first if the header is broken.
 
