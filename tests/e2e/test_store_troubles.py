@@ -83,6 +83,7 @@ def test_while_the_store_takes_nothing_nothing_piles_up(
     site.forwarder.measure()
     before = site.forwarder.peak_bytes
     stand_in.turn("status", 503)
+    wait_until("/readyz says that nothing is taken", lambda: not site.ready())
     roof.wait_read(2000)
     assert not site.ready()
     site.forwarder.measure()
