@@ -148,8 +148,9 @@ def _room_to_grow(file: SpoolFile) -> int:
 
 def _reserve(log: Path, size: int) -> None:
     """Give the log blocks for so many bytes, if the disk has them. They hold no frames yet."""
-    with suppress(OSError), log.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+    if hasattr(os, "posix_fallocate"):  # on Windows and macOS, where no station is, there is none
+        with suppress(OSError), log.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _let_old_go(books: Books, cutoff: float) -> None:
