@@ -30,7 +30,7 @@ def move(books: Books, moving: Mapping[Lane, Ranges], to_journal: str | None = N
 
 def _move(books: Books, source: Ledger, target: Ledger, ranges: Ranges) -> None:
     """One that cannot be read takes a number too, so that it stays counted as dropped."""
-    recorded = int(books.now().timestamp())
+    recorded = books.recorded()
     for sequence in ranges - source.acknowledged:
         target.last += 1
         number = target.last
